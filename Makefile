@@ -1,0 +1,48 @@
+# Everything runs from .venv; each target installs what it needs, so two commands are enough on a fresh machine:
+#   make demo    the three steps of RLHF on this CPU, in about five minutes
+#   make test    the whole test suite
+#
+# A GPU host takes its CUDA build of torch from the index that pytorch.org names for it:
+#   make demo TORCH_INDEX=<that index>
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+
+.PHONY: demo test lint bench bench-gpu install install-test clean
+
+demo: install
+	$(BIN)/appliance demo $(DEMO)
+
+test: install-test lint
+	$(BIN)/pytest $(TESTS)
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: install
+	$(PYTHON) tests/bench/run.py $(BENCH)
+
+bench-gpu: install
+	$(BIN)/python tests/bench/gpu.py $(BENCH)
+
+install: .venv/installed
+
+install-test: .venv/installed-test
+
+.venv/installed: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) '$(TORCH)' $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bench appliance-data

@@ -1,0 +1,1 @@
+"""Loading, wrapping and saving models: the policy, its reference and its critic."""

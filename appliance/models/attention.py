@@ -1,0 +1,181 @@
+"""Attention without padding, for any decoder that goes through transformers' attention interface.
+
+Two layouts. `Packed`: the real tokens of B sequences lie end to end in one row, so every linear layer works on real
+tokens only; the attention alone lays them out as [B, T], each from column 0, where "causal" is the only mask needed.
+`Decoding`: one new token per sequence, whose keys and values join a cache in which every sequence starts at column 0.
+
+A layout is active only inside `attending`; outside it the model is untouched.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+NAME = "appliance"
+
+
+class CannotPack(Exception):
+    """This model's attention needs something that the layouts do not have; the padded path takes over."""
+
+
+class Layout(Protocol):
+    """What `attending` makes the model's attention layers do."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor: ...
+
+    @property
+    def width(self) -> int: ...
+
+
+class KvCache:
+    """Keys and values of B sequences of at most T tokens, each sequence from column 0; one [B * T, Hkv * D] a layer."""
+
+    def __init__(self, sequences: int, tokens: int) -> None:
+        self.sequences, self.tokens = sequences, tokens
+        self.layers: dict[int, tuple[Tensor, Tensor, int]] = {}
+
+    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
+        """Store key and value [N, Hkv, D] at the flat positions `slots` [N] (row * T + column)."""
+        if layer not in self.layers:
+            size = (self.sequences * self.tokens, key.shape[1] * key.shape[2])
+            self.layers[layer] = (key.new_zeros(size), value.new_zeros(size), key.shape[1])
+        keys, values, _ = self.layers[layer]
+        keys.index_copy_(0, slots, key.reshape(key.shape[0], -1))
+        values.index_copy_(0, slots, value.reshape(value.shape[0], -1))
+
+    def read(self, layer: int, width: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first `width` columns, [B, Hkv, width, D] each."""
+        keys, values, heads = self.layers[layer]
+        shape = (self.sequences, self.tokens, heads, -1)
+        return keys.view(shape)[:, :width].transpose(1, 2), values.view(shape)[:, :width].transpose(1, 2)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every sequence but `rows` [b]."""
+        for layer, (keys, values, heads) in self.layers.items():
+            shape = (self.sequences, self.tokens, keys.shape[1])
+            picked = [x.view(shape).index_select(0, rows).view(-1, keys.shape[1]) for x in (keys, values)]
+            self.layers[layer] = (picked[0], picked[1], heads)
+        self.sequences = len(rows)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """N real tokens of `sequences` sequences in one row; token n stands at flat position slots[n] of [sequences, width].
+
+    With a cache, the keys and values are also stored there (the prefill of generation).
+    """
+
+    sequences: int
+    width: int
+    slots: Tensor
+    bias: Tensor
+    cache: KvCache | None = None
+    cache_slots: Tensor | None = None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Causal attention within each sequence. query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
+        if self.cache is not None and self.cache_slots is not None:
+            self.cache.write(layer, self.cache_slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
+        query, key, value = (self._unpack(x) for x in (query, key, value))  # [B, H, T, D]
+        key, value = _repeat_heads(key, query), _repeat_heads(value, query)
+        if _fused(query):
+            out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+        else:
+            weights = torch.matmul(query, key.transpose(-1, -2)) * (scaling or query.shape[-1] ** -0.5)
+            out = torch.matmul((weights + self.bias).softmax(dim=-1), value)
+        flat = out.transpose(1, 2).reshape(self.sequences * self.width, -1)
+        return flat.index_select(0, self.slots).view(1, len(self.slots), *out.shape[1::2])
+
+    def _unpack(self, x: Tensor) -> Tensor:
+        heads, dim = x.shape[1], x.shape[3]
+        rows = x[0].transpose(0, 1).reshape(-1, heads * dim)
+        flat = rows.new_zeros(self.sequences * self.width, heads * dim).index_copy(0, self.slots, rows)
+        return flat.view(self.sequences, self.width, heads, dim).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One new token per cached sequence; `cache_slots` [B] is where it goes, `visible` [B, 1, 1, width] what it sees."""
+
+    cache: KvCache
+    cache_slots: Tensor
+    visible: Tensor
+
+    @property
+    def width(self) -> int:
+        """Columns of the cache that are read."""
+        return self.visible.shape[-1]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attention of the new tokens over the cache. query [B, H, 1, D], key and value [B, Hkv, 1, D] -> [B, 1, H, D]."""
+        self.cache.write(layer, self.cache_slots, key[:, :, 0], value[:, :, 0])
+        keys, values = self.cache.read(layer, self.width)
+        keys, values = _repeat_heads(keys, query), _repeat_heads(values, query)
+        if _fused(query):
+            out = F.scaled_dot_product_attention(query, keys, values, attn_mask=self.visible, scale=scaling)
+        else:
+            weights = torch.matmul(query, keys.transpose(-1, -2)) * (scaling or query.shape[-1] ** -0.5)
+            out = torch.matmul(weights.masked_fill(~self.visible, -torch.inf).softmax(dim=-1), values)
+        return out.transpose(1, 2)
+
+
+def causal_bias(width: int, device: torch.device) -> Tensor:
+    """[width, width]: 0 where a token may look (itself and before), -inf elsewhere."""
+    return torch.full((width, width), -torch.inf, device=device).triu(1)
+
+
+def _repeat_heads(shared: Tensor, query: Tensor) -> Tensor:
+    times = query.shape[1] // shared.shape[1]
+    return shared if times == 1 else shared.repeat_interleave(times, dim=1)
+
+
+def _fused(query: Tensor) -> bool:
+    """Whether the fused kernel is the faster one: not on a CPU whose fp32 products are made in bf16 (15 times slower)."""
+    return query.device.type != "cpu" or torch.backends.mkldnn.matmul.fp32_precision != "bf16"
+
+
+_active: ContextVar[Layout] = ContextVar("attention_layout")
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    layout = _active.get()
+    unknown = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
+    if unknown or not getattr(module, "is_causal", True):
+        raise CannotPack(f"{type(module).__name__} passes {unknown or 'non-causal attention'}")
+    if sliding_window is not None and layout.width > sliding_window:
+        raise CannotPack(f"{type(module).__name__} sees {sliding_window} tokens of {layout.width}")
+    if module.layer_idx is None:
+        raise CannotPack(f"{type(module).__name__} does not number its layers")
+    return layout.attend(module.layer_idx, query, key, value, scaling), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+@contextmanager
+def attending(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
+    """Inside, the attention layers of `model` follow `layout`; afterwards they do what they did before."""
+    before = model.config._attn_implementation
+    token = _active.set(layout)
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+        _active.reset(token)

@@ -1,0 +1,74 @@
+"""A policy as its config describes it: what is trained, what the reference is, where the values come from."""
+
+import copy
+
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from appliance.config import PpoConfig
+from appliance.errors import ModelError
+from appliance.models.critic import SeparateCritic, ValueHead
+from appliance.models.loading import Loaded, load_classifier, load_policy_model
+from appliance.models.policy import Policy
+from appliance.models.precision import Precision
+from appliance.models.top_layers import TopLayers
+
+
+def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loaded]:
+    """The policy with its reference and critic on the device, and what it was loaded from. Raises ModelError."""
+    frozen_bf16 = config.policy.train == "lora" and precision.device.type == "cuda" and precision.compute == "bf16"
+    loaded = load_policy_model(
+        config.policy.model, config.policy.revision, dtype=torch.bfloat16 if frozen_bf16 else torch.float32
+    )
+    lm = loaded.model.to(precision.device)
+    torch.manual_seed(config.seed)  # new adapter weights
+    critic = _critic(config, lm, loaded.tokenizer).to(precision.device)
+    if config.policy.train == "lora":
+        return _with_lora(config, lm, critic, precision), loaded
+    if config.policy.train == "top_layers":
+        top = TopLayers(lm, config.policy.top_layers)
+        return Policy(lm, critic, precision, switch=top.as_reference, top=top), loaded
+    lm.requires_grad_(True)
+    reference = copy.deepcopy(lm).requires_grad_(False)
+    return Policy(lm, critic, precision, reference=reference), loaded
+
+
+def _with_lora(
+    config: PpoConfig, lm: PreTrainedModel, critic: ValueHead | SeparateCritic, precision: Precision
+) -> Policy:
+    lora = config.policy.lora
+    try:
+        adapted = get_peft_model(
+            lm,
+            LoraConfig(
+                task_type=TaskType.CAUSAL_LM,
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=0.0,
+                target_modules=list(lora.targets) if lora.targets else None,
+            ),
+        )
+    except ValueError as error:
+        raise ModelError(
+            f"LoRA does not fit {type(lm).__name__}: {error}", "set policy.lora.targets to its module names"
+        ) from None
+    return Policy(lm, critic, precision, switch=adapted.disable_adapter, adapter=adapted)
+
+
+def _critic(config: PpoConfig, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> ValueHead | SeparateCritic:
+    if config.critic.model is None:
+        return ValueHead(lm.config.get_text_config().hidden_size)
+    loaded = load_classifier(config.critic.model)
+    if loaded.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise ModelError(
+            f"critic.model {config.critic.model} has another tokenizer than the policy, so it cannot value its tokens",
+            "train a reward model from the policy's own model, or use kind: value_head",
+        )
+    score = loaded.model.get_submodule("score") if "score" in dict(loaded.model.named_children()) else None
+    if not isinstance(score, torch.nn.Linear) or score.out_features != 1:
+        raise ModelError(
+            f"critic.model {config.critic.model} ({type(loaded.model).__name__}) does not score the last token with one number",
+            "give a decoder trained by `appliance train reward`, or use kind: value_head",
+        )
+    return SeparateCritic(loaded.model.base_model.requires_grad_(True), score.weight[0].detach().clone())

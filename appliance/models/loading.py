@@ -1,0 +1,188 @@
+"""Models and tokenizers from a local folder or the hub: safetensors only, no remote code, every failure explained."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from appliance import settings
+from appliance.errors import ModelError
+
+WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+SAME_MATHS = {"gelu_new": "gelu_pytorch_tanh"}
+"""Activations that one kernel computes where transformers' own version takes eight passes over memory."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its tokenizer and the local folder that both came from."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+
+
+def resolve(model: str, revision: str | None = None) -> Path:
+    """The local folder of a model: itself, or the hub's snapshot. Raises ModelError when there is none to be had."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelError(f"there is no model folder {model}", "check the path; a hub id looks like owner/name")
+    offline = settings.read().offline
+    try:
+        found = snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES, local_files_only=offline)
+    except LocalEntryNotFoundError:
+        why = "APPLIANCE_OFFLINE is 1" if offline else "the hub does not answer"
+        raise ModelError(f"{model} is neither a local folder nor staged on this machine, and {why}", _STAGE) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"{model} is neither a local folder nor a public model of the hub", "check the spelling"
+        ) from None
+    except HfHubHTTPError as error:
+        raise ModelError(f"the hub refused {model}: {error}", _STAGE) from None
+    except OSError as error:
+        raise ModelError(f"the hub cannot be reached for {model}: {error}", _STAGE) from None
+    return Path(found)
+
+
+_STAGE = "copy the model's folder here and give its path, or connect this machine to the hub"
+
+
+def load_policy_model(model: str, revision: str | None, *, dtype: torch.dtype = torch.float32) -> Loaded:
+    """A causal language model; an adapter folder is merged into its base first. Raises ModelError."""
+    folder = resolve(model, revision)
+    if (folder / "adapter_config.json").exists():
+        return _load_merged(folder, dtype)
+    config = _read_config(folder)
+    if config.is_encoder_decoder:
+        raise ModelError(
+            f"{folder} is an encoder-decoder model ({config.model_type})",
+            "give a decoder-only model (GPT-2, OPT, GPT-NeoX, Llama, Qwen and the like)",
+        )
+    _require_weights(folder)
+    tokenizer = load_tokenizer(folder)
+    for key in ("activation_function", "hidden_act"):
+        name = config.__dict__.get(key)
+        if name in SAME_MATHS:
+            setattr(config, key, SAME_MATHS[name])
+    lm = _from_pretrained(AutoModelForCausalLM, folder, config, dtype)
+    if len(tokenizer) > lm.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model {lm.get_input_embeddings().num_embeddings}",
+            "give a folder whose tokenizer belongs to its model",
+        )
+    return Loaded(lm, tokenizer, folder)
+
+
+def load_classifier(model: str, revision: str | None = None) -> Loaded:
+    """A sequence classifier with its own tokenizer, in evaluation mode, fp32. Raises ModelError."""
+    folder = resolve(model, revision)
+    config = _read_config(folder)
+    _require_weights(folder)
+    tokenizer = load_tokenizer(folder)
+    classifier = _from_pretrained(AutoModelForSequenceClassification, folder, config, torch.float32)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    classifier.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return Loaded(classifier.eval(), tokenizer, folder)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder. Raises ModelError."""
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise ModelError(
+            f"{folder} holds no tokenizer (none of {', '.join(TOKENIZER_FILES)})", "save the tokenizer there too"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}: the tokenizer cannot be read: {error}", "save it again with save_pretrained"
+        ) from None
+
+
+def original_activation(lm: PreTrainedModel, folder: Path) -> dict[str, str]:
+    """The activation names that `load_policy_model` replaced by equal ones, as the folder's config has them."""
+    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    keys = ("activation_function", "hidden_act")
+    return {key: saved[key] for key in keys if saved.get(key) in SAME_MATHS} if lm.config is not None else {}
+
+
+def _read_config(folder: Path) -> PreTrainedConfig:
+    if not (folder / "config.json").exists():
+        raise ModelError(
+            f"{folder} is not a model folder: it has no config.json", "give a folder that save_pretrained wrote"
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}/config.json cannot be used: {error}", "give a model that transformers 5 knows"
+        ) from None
+
+
+def _require_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickles:
+        raise ModelError(
+            f"{folder} has its weights only as pickle ({', '.join(pickles)}), which can run code when it is loaded",
+            "take a revision with model.safetensors (on the hub often refs/pr/1), or convert it where you trust it",
+        )
+    raise ModelError(
+        f"{folder} holds no weights (no *.safetensors)", "copy the whole folder, model.safetensors included"
+    )
+
+
+def _from_pretrained(auto: type, folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        model, info = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder}: the weights cannot be loaded: {error}", "check that the copy is complete"
+        ) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        shown = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        raise ModelError(
+            f"{folder}: {len(missing)} weights are not in its files and would be random: {shown}",
+            f"give a model that was saved as {type(model).__name__}",
+        )
+    return model
+
+
+def _load_merged(folder: Path, dtype: torch.dtype) -> Loaded:
+    adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = adapter.get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"{folder}: adapter_config.json names no base model", "set base_model_name_or_path in it")
+    _require_weights(folder)
+    loaded = load_policy_model(base, adapter.get("revision"), dtype=dtype)
+    merged = PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
+    return Loaded(merged, loaded.tokenizer, loaded.folder)

@@ -1,0 +1,219 @@
+"""The PPO epochs over one batch: one optimizer step per minibatch, its gradient summed over micro-batches.
+
+Everything that a stop in the middle must keep stands in `Progress`, so that an interrupted step goes on where it was.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from appliance.config import PpoConfig
+from appliance.config.base import Optimizer
+from appliance.models.policy import Policy
+from appliance.ppo.kl import kl_per_token
+from appliance.ppo.losses import policy_loss, value_loss
+from appliance.ppo.memory import ChunkSize, is_out_of_memory
+from appliance.ppo.types import Batch
+
+SUMS = ("policy_loss", "value_loss", "kl_loss", "entropy", "approx_kl", "clipped", "value_clipped", "ratio")
+"""Sums over trained tokens, in the order in which `_microbatch` stacks them."""
+
+
+@dataclass
+class Progress:
+    """How far the epochs of one step are: the next minibatch, and what was measured so far."""
+
+    minibatch: int = 0
+    steps: int = 0
+    skipped: int = 0
+    stopped_early: bool = False
+    tokens: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
+    ratio_max: float = 0.0
+    grad_norm: float = 0.0
+    learning_rate: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; `Progress(**state)` restores it."""
+        return asdict(self)
+
+
+class Interrupted(Exception):
+    """A stop was asked for between two micro-batches; the minibatch that was under way is to be done again."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The policy with what moves it. `parameters` are the policy's trainable ones, by name."""
+
+    policy: Policy
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    config: PpoConfig
+
+
+def make_learner(policy: Policy, config: PpoConfig) -> Learner:
+    """AdamW over the trainable parameters; the critic's may have a learning rate of their own. No decay on vectors."""
+    options = config.optimizer
+    parameters = policy.trainable()
+    groups = []
+    for prefix, peak in (
+        ("policy.", options.learning_rate),
+        ("critic.", config.critic.learning_rate or options.learning_rate),
+    ):
+        mine = [p for name, p in parameters.items() if name.startswith(prefix)]
+        for chosen, decay in (
+            ([p for p in mine if p.ndim >= 2], options.weight_decay),
+            ([p for p in mine if p.ndim < 2], 0.0),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "lr": peak, "peak": peak})
+    optimizer = torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True)
+    return Learner(policy, parameters, optimizer, config)
+
+
+def learning_rate_share(options: Optimizer, done: int, total: int) -> float:
+    """The learning rate of optimizer step `done` (0-based) of `total`, as a share of its peak."""
+    warmup = round(options.warmup_share * total)
+    if done < warmup:
+        return (done + 1) / warmup
+    if options.schedule == "constant":
+        return 1.0
+    rest = (done - warmup) / max(1, total - warmup)
+    falling = 1.0 - rest if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+    return options.final_share + (1.0 - options.final_share) * falling
+
+
+def update(
+    learner: Learner,
+    batch: Batch,
+    plan: Tensor,
+    progress: Progress,
+    *,
+    step: int,
+    kl_coef: float,
+    chunk: ChunkSize,
+    stop: Callable[[], bool],
+) -> None:
+    """Do the minibatches of `plan` [n, b] from `progress.minibatch` on; `progress` is brought up to date after each.
+
+    An optimizer step whose loss or gradient is not finite, or whose mean ratio is over ppo.max_ratio, is skipped before
+    it touches the weights. The epochs end early when approx_kl passes ppo.stop_kl. Raises Interrupted when `stop` says so.
+    """
+    config = learner.config
+    while progress.minibatch < len(plan) and not progress.stopped_early:
+        rows = plan[progress.minibatch]
+        tokens = int(batch.mask[rows.to(batch.mask.device)].sum())
+        if tokens:
+            share = learning_rate_share(
+                config.optimizer, step * len(plan) + progress.minibatch, config.batch.steps * len(plan)
+            )
+            for group in learner.optimizer.param_groups:
+                group["lr"] = group["peak"] * share
+            progress.learning_rate = learner.optimizer.param_groups[0]["lr"]
+            measured = _accumulate(learner, batch, rows, tokens, kl_coef=kl_coef, chunk=chunk, stop=stop)
+            _step(learner, progress, measured, tokens)
+        progress.minibatch += 1
+
+
+def _accumulate(
+    learner: Learner,
+    batch: Batch,
+    rows: Tensor,
+    tokens: int,
+    *,
+    kl_coef: float,
+    chunk: ChunkSize,
+    stop: Callable[[], bool],
+) -> list[float]:
+    """Gradients of a minibatch, whatever its micro-batches; returns SUMS, the largest ratio and the gradient's norm."""
+    by_length = (batch.rollout.prompts.lengths + batch.rollout.responses.lengths)[rows.to(batch.mask.device)]
+    rows = rows[by_length.argsort(descending=True, stable=True).cpu()]
+    while True:
+        learner.optimizer.zero_grad(set_to_none=True)
+        try:
+            parts = []
+            for micro in rows.split(chunk.size):
+                if stop():
+                    learner.optimizer.zero_grad(set_to_none=True)
+                    raise Interrupted
+                parts.append(_microbatch(learner, batch.rows(micro), tokens, kl_coef=kl_coef))
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)
+        learner.optimizer.zero_grad(set_to_none=True)
+        chunk.halve(failure)
+    norm = nn.utils.clip_grad_norm_(learner.parameters.values(), learner.config.optimizer.max_grad_norm)
+    sums, largest = torch.stack([part[0] for part in parts]).sum(0), torch.stack([part[1] for part in parts]).amax()
+    return torch.cat([sums, largest[None], norm[None].to(sums)]).tolist()
+
+
+def _microbatch(learner: Learner, part: Batch, tokens: int, *, kl_coef: float) -> tuple[Tensor, Tensor]:
+    """Adds the gradient of these sequences' share of the minibatch's loss; returns SUMS [8] and the largest ratio."""
+    config, rollout, mask = learner.config, part.rollout, part.mask
+    with learner.policy.precision.active():
+        read = learner.policy.read(
+            rollout.prompts,
+            rollout.responses,
+            temperature=config.sampling.temperature,
+            with_entropy=config.ppo.entropy_coef > 0,
+            trunk=rollout.trunk,
+        )
+        assert read.values is not None
+        policy = policy_loss(
+            read.logprobs,
+            rollout.logprobs,
+            part.advantages,
+            mask,
+            clip=config.ppo.clip,
+            dual_clip=config.ppo.dual_clip,
+        )
+        value = value_loss(read.values, rollout.values, part.returns, mask, clip=config.ppo.value_clip)
+        loss = policy.loss + config.ppo.value_coef * value.loss
+        kl_sum = entropy_sum = torch.zeros_like(policy.approx_kl)
+        if config.kl.placement == "loss":
+            kl = kl_per_token(read.logprobs, rollout.ref_logprobs, estimator=config.kl.estimator)
+            kl_sum = torch.where(mask, kl, 0.0).sum()
+            loss = loss + kl_coef * kl_sum
+        if read.entropy is not None:
+            entropy_sum = torch.where(mask, read.entropy, 0.0).sum()
+            loss = loss - config.ppo.entropy_coef * entropy_sum
+        (loss / tokens).backward()
+    sums = (
+        policy.loss,
+        value.loss,
+        kl_sum,
+        entropy_sum,
+        policy.approx_kl,
+        policy.clipped,
+        value.clipped,
+        policy.ratio,
+    )
+    return torch.stack([x.detach().float() for x in sums]), policy.ratio_max
+
+
+def _step(learner: Learner, progress: Progress, measured: list[float], tokens: int) -> None:
+    """Take the optimizer step, or leave it, and enter the minibatch's measurements into `progress`."""
+    ppo = learner.config.ppo
+    sums = dict(zip(SUMS, measured[: len(SUMS)], strict=True))
+    ratio_max, norm = measured[len(SUMS) :]
+    if not all(map(math.isfinite, measured)) or sums["ratio"] / tokens > ppo.max_ratio:
+        progress.skipped += 1
+        learner.optimizer.zero_grad(set_to_none=True)
+        return
+    progress.tokens += tokens
+    progress.sums = {name: progress.sums[name] + sums[name] for name in SUMS}
+    progress.ratio_max = max(progress.ratio_max, ratio_max)
+    progress.grad_norm = max(progress.grad_norm, norm)
+    if ppo.stop_kl is not None and sums["approx_kl"] / tokens > ppo.stop_kl:
+        progress.stopped_early = True
+    else:
+        learner.optimizer.step()
+        progress.steps += 1
+    learner.optimizer.zero_grad(set_to_none=True)

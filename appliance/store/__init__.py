@@ -1,0 +1,1 @@
+"""Where runs live: a run is a folder of plain files."""

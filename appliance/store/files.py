@@ -1,0 +1,92 @@
+"""Files that are either whole or absent: written beside their place, synced to disk, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ApplianceError
+
+OUT_OF_SPACE = ("No space left", "Disk quota exceeded", "os error 28", "os error 122")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns a failed write under `path` into an ApplianceError that says how much room there is."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error)
+        if any(sign in reason for sign in OUT_OF_SPACE):
+            free = shutil.disk_usage(_existing(path)).free / 2**30
+            raise ApplianceError(
+                f"the disk is full: {path} could not be written, {free:.2f} GiB free",
+                "free some room, then go on with --resume",
+            ) from error
+        if isinstance(error, PermissionError) or "Read-only file system" in reason:
+            raise ApplianceError(
+                f"{path} is not writable: {reason}", "choose a folder that you may write to"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` atomically. Raises ApplianceError when the disk is full or the folder not writable."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with explained(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `path` with what `fill(folder)` puts in it; whole or not at all. An older one is replaced."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    old = path.with_name(f".{path.name}.old")
+    with explained(path):
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            fill(temporary)
+            for file in sorted(temporary.rglob("*")):
+                _sync(file)
+            _sync(temporary)
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+        _sync_folder(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_sync_folder = _sync
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
