@@ -62,12 +62,15 @@ def write(
     write_folder(folder, fill)
 
 
-def read(folder: Path, learner: Learner, dice: Dice) -> tuple[dict[str, Any], Interlude | None]:
+def read(
+    folder: Path, learner: Learner, dice: Dice, *, verified: bool = False
+) -> tuple[dict[str, Any], Interlude | None]:
     """Put a checkpoint's weights, optimizer and random states back; returns its state.json and its interlude, if any.
 
-    Raises ApplianceError when a file is missing or damaged, or belongs to another model.
+    Raises ApplianceError when a file is missing or damaged (unless `verified` already), or belongs to another model.
     """
-    verify(folder)
+    if not verified:
+        verify(folder)
     device = learner.policy.device
     load_weights(folder, learner)
     _restore_optimizer(learner, load_file(folder / "optimizer.safetensors"))
@@ -107,17 +110,28 @@ def load_weights(folder: Path, learner: Learner) -> None:
             parameter.copy_(weights[name])
 
 
+def damage(folder: Path) -> str | None:
+    """What is missing from a checkpoint or not as it was written, or None."""
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        return f"{manifest} is missing"
+    try:
+        sums = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        return f"{manifest} is damaged"
+    for name, expected in sums.items():
+        if not (folder / name).exists():
+            return f"{folder / name} is missing"
+        if sha256(folder / name) != expected:
+            return f"{folder / name} is damaged"
+    return None
+
+
 def verify(folder: Path) -> None:
     """Raises ApplianceError when a file of the checkpoint is missing or not what was written."""
-    manifest = folder / "manifest.json"
-    damaged = "manifest.json" if not manifest.exists() else None
-    if damaged is None:
-        sums = json.loads(manifest.read_text(encoding="utf-8"))
-        damaged = next((n for n, s in sums.items() if not (folder / n).exists() or sha256(folder / n) != s), None)
-    if damaged is not None:
-        raise ApplianceError(
-            f"{folder / damaged} is missing or damaged", f"remove {folder}; --resume takes the one before it"
-        )
+    found_damage = damage(folder)
+    if found_damage is not None:
+        raise ApplianceError(found_damage, f"remove {folder}; --resume takes the one before it")
 
 
 def random_states(dice: Dice) -> dict[str, Tensor]:

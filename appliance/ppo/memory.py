@@ -11,6 +11,9 @@ from appliance.errors import ApplianceError
 
 T = TypeVar("T")
 
+Notice = Callable[[str], None]
+"""Hears what the person who started the run should know."""
+
 CPU_SIGNS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
@@ -24,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 class ChunkSize:
     """How many sequences go through a model at a time; `notice` hears of every halving."""
 
-    def __init__(self, what: str, size: int, notice: Callable[[str], None]) -> None:
+    def __init__(self, what: str, size: int, notice: Notice) -> None:
         self.what, self.size, self.notice = what, size, notice
 
     def halve(self, error: BaseException) -> None:

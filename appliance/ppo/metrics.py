@@ -67,6 +67,16 @@ METRICS: dict[str, Metric] = {
     "microbatch": Metric("responses", "batch.microbatch, halved when memory ran out", "per forward and backward"),
 }
 
+EVAL_METRICS: dict[str, Metric] = {
+    "eval_score_mean": Metric("score", "mean_b(score_b)", "what the reward source gives the held-out prompts' answers"),
+    "eval_opinion_mean": Metric("score", "mean_b(opinion_b)", "the second opinion of them; only if there is one"),
+    "eval_kl": Metric("nats/response", "mean_b(sum_t(lp_t - ref_t))", "drift on the held-out prompts"),
+    "eval_length_mean": Metric("tokens", "mean_b(length_b)", "response length on them"),
+    "eval_ended_share": Metric("share", "mean_b(ended_b)", "answers that the policy ended by itself"),
+    "eval_distinct_2": Metric("share", "distinct word pairs / word pairs", "variety of word pairs over them"),
+}
+"""Measured on the held-out prompts before the first step, every evaluation.every_steps, at checkpoints and at the end."""
+
 
 def step_metrics(
     batch: Batch, raw: Tensor, shaped: Shaped, progress: Progress, *, step: int, kl_coef: float, microbatch: int

@@ -9,8 +9,8 @@ from appliance.models.policy import Policy
 from appliance.ppo.memory import ChunkSize, in_chunks
 from appliance.ppo.types import Engine, Generation, Prompts, Responses, Rollout
 
-Decode = Callable[[list[list[int]]], list[str]]
-"""Token ids to texts, special tokens left out."""
+Decode = Callable[[list[list[int]], list[list[int]]], list[str]]
+"""(prompts, responses) as token ids to the responses' texts: what each adds to its prompt, special tokens left out."""
 
 
 def sample(
@@ -25,9 +25,8 @@ def sample(
     lengths = torch.cat([part.lengths for part in parts])
     width = int(lengths.max())
     ids = torch.cat([part.ids for part in parts])[:, :width]
-    tokens = [row[:n] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
     return Responses(
-        texts=decode(tokens),
+        texts=decode(_rows(prompts.ids, prompts.lengths), _rows(ids, lengths)),
         ids=ids,
         lengths=lengths,
         ended=torch.cat([part.ended for part in parts]),
@@ -68,3 +67,7 @@ def evaluate(
         trunk=[row for part in parts for row in part.trunk] if parts[0].trunk is not None else None,
     )
     return whole.rows(back)
+
+
+def _rows(ids: Tensor, lengths: Tensor) -> list[list[int]]:
+    return [row[:n] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
