@@ -42,6 +42,13 @@ class Progress:
             left = (now - self.started) / max(1, self.done - self.first) * (self.total - self.done)
             print(f"{self.title}: {self.done}/{self.total}, {left:.0f} s left{shown}", file=self.stream, flush=True)
 
+    def begin_at(self, done: int) -> None:
+        """`done` were done before: they count as progress and not as speed."""
+        self.done = self.first = done
+        if self.bar is not None:
+            self.bar.n = self.bar.initial = done
+            self.bar.refresh()
+
     def say(self, text: str) -> None:
         """A line of its own."""
         if self.bar is not None:

@@ -56,7 +56,7 @@ def parse(values: dict[str, Any], *, origin: str) -> StageConfig:
 def stage_of(values: dict[str, Any], *, origin: str) -> str:
     """Which stage a config is for. Raises ConfigError when its `stage` key is absent or unknown."""
     stage = values.get("stage")
-    if stage not in STAGES:
+    if not isinstance(stage, str) or stage not in STAGES:
         raise ConfigError(
             f"{origin}: stage is {stage!r}", f"begin the file with one of: stage: {', stage: '.join(STAGES)}"
         )
@@ -91,7 +91,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}", "give a UTF-8 text file that you may read") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{path.name} is not YAML: {error}", "correct it; indentation and colons matter") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path.name} holds no settings", "write `key: value` lines; see configs/ for examples")
@@ -105,12 +105,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *sections, last = key.strip().split(".")
     where = values
     for section in sections:
-        where = where.setdefault(section, {})
+        if where.get(section) is None:
+            where[section] = {}
+        where = where[section]
         if not isinstance(where, dict):
             raise ConfigError(f"--set {key}: {section!r} holds a value, not a section", "name a key inside a section")
     try:
         where[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(
             f"--set {key}: {text!r} is not a YAML value", "quote it, for example --set 'name=\"a: b\"'"
         ) from None

@@ -171,11 +171,13 @@ AttentionInterface.register(NAME, _attention)
 @contextmanager
 def attending(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
     """Inside, the attention layers of `model` follow `layout`; afterwards they do what they did before."""
-    before = model.config._attn_implementation
+    config = model.config
+    before, pad = config._attn_implementation, config.pad_token_id
     token = _active.set(layout)
-    model.config._attn_implementation = NAME
+    config._attn_implementation = NAME
+    config.pad_token_id = None  # or transformers looks for padding in the ids, which waits for a GPU and warns
     try:
         yield
     finally:
-        model.config._attn_implementation = before
+        config._attn_implementation, config.pad_token_id = before, pad
         _active.reset(token)

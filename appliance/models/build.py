@@ -1,6 +1,7 @@
 """A policy as its config describes it: what is trained, what the reference is, where the values come from."""
 
 import copy
+import warnings
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
@@ -38,17 +39,17 @@ def _with_lora(
     config: PpoConfig, lm: PreTrainedModel, critic: ValueHead | SeparateCritic, precision: Precision
 ) -> Policy:
     lora = config.policy.lora
+    options = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=list(lora.targets) if lora.targets else None,
+    )
     try:
-        adapted = get_peft_model(
-            lm,
-            LoraConfig(
-                task_type=TaskType.CAUSAL_LM,
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=0.0,
-                target_modules=list(lora.targets) if lora.targets else None,
-            ),
-        )
+        with warnings.catch_warnings():  # of what peft then does right by itself (GPT-2's transposed weights)
+            warnings.simplefilter("ignore")
+            adapted = get_peft_model(lm, options)
     except ValueError as error:
         raise ModelError(
             f"LoRA does not fit {type(lm).__name__}: {error}", "set policy.lora.targets to its module names"
@@ -57,8 +58,9 @@ def _with_lora(
 
 
 def _critic(config: PpoConfig, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> ValueHead | SeparateCritic:
-    if config.critic.model is None:
+    if config.critic.kind == "value_head":
         return ValueHead(lm.config.get_text_config().hidden_size)
+    assert config.critic.model is not None  # the config sees to it
     loaded = load_classifier(config.critic.model)
     if loaded.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ModelError(

@@ -1,6 +1,7 @@
 """Models and tokenizers from a local folder or the hub: safetensors only, no remote code, every failure explained."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,6 +18,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from appliance import settings
@@ -24,6 +27,9 @@ from appliance.errors import ModelError
 WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+HEADS = ("score.", "classifier.", "pre_classifier.")
+"""Where sequence classifiers have what stands on the trunk."""
 
 SAME_MATHS = {"gelu_new": "gelu_pytorch_tanh"}
 """Activations that one kernel computes where transformers' own version takes eight passes over memory."""
@@ -104,6 +110,24 @@ def load_classifier(model: str, revision: str | None = None) -> Loaded:
     return Loaded(classifier.eval(), tokenizer, folder)
 
 
+def load_new_reward_model(model: str, revision: str | None = None) -> Loaded:
+    """A sequence classifier with one label; the head is new (torch's seed decides it) where the folder has no fitting one.
+
+    Raises ModelError when the trunk's weights are not all there.
+    """
+    folder = resolve(model, revision)
+    config = _read_config(folder)
+    _require_weights(folder)
+    tokenizer = load_tokenizer(folder)
+    config.num_labels = 1
+    config.problem_type = None
+    classifier = _from_pretrained(AutoModelForSequenceClassification, folder, config, torch.float32, new_head=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    classifier.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return Loaded(classifier, tokenizer, folder)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a model's folder. Raises ModelError."""
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
@@ -111,11 +135,25 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder} holds no tokenizer (none of {', '.join(TOKENIZER_FILES)})", "save the tokenizer there too"
         )
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        kind = PreTrainedTokenizerFast if _declares_plain_tokenizer(folder) else AutoTokenizer
+        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{folder}: the tokenizer cannot be read: {error}", "save it again with save_pretrained"
         ) from None
+
+
+def _declares_plain_tokenizer(folder: Path) -> bool:
+    """Whether the folder says that tokenizer.json is all there is to its tokenizer.
+
+    AutoTokenizer does not take that at its word: for some architectures (qwen2) it builds the architecture's own class
+    instead, which knows none of the words of another tokenizer and adds tokens that the model does not have.
+    """
+    described = folder / "tokenizer_config.json"
+    if not described.exists() or not (folder / "tokenizer.json").exists():
+        return False
+    declared = json.loads(described.read_text(encoding="utf-8")).get("tokenizer_class")
+    return declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def original_activation(lm: PreTrainedModel, folder: Path) -> dict[str, str]:
@@ -138,8 +176,8 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         ) from None
 
 
-def _require_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+def _require_weights(folder: Path, wanted: str = "*.safetensors") -> None:
+    if any(folder.glob(wanted)):
         return
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickles:
@@ -147,12 +185,12 @@ def _require_weights(folder: Path) -> None:
             f"{folder} has its weights only as pickle ({', '.join(pickles)}), which can run code when it is loaded",
             "take a revision with model.safetensors (on the hub often refs/pr/1), or convert it where you trust it",
         )
-    raise ModelError(
-        f"{folder} holds no weights (no *.safetensors)", "copy the whole folder, model.safetensors included"
-    )
+    raise ModelError(f"{folder} holds no weights (no {wanted})", "copy the whole folder, its .safetensors included")
 
 
-def _from_pretrained(auto: type, folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _from_pretrained(
+    auto: type, folder: Path, config: PreTrainedConfig, dtype: torch.dtype, *, new_head: bool = False
+) -> PreTrainedModel:
     try:
         model, info = auto.from_pretrained(
             folder,
@@ -162,12 +200,14 @@ def _from_pretrained(auto: type, folder: Path, config: PreTrainedConfig, dtype: 
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=new_head,  # a head for other labels
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: the weights cannot be loaded: {error}", "check that the copy is complete"
         ) from None
-    missing = sorted(info["missing_keys"])
+    absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
+    missing = sorted(key for key in absent if not (new_head and key.startswith(HEADS)))
     if missing:
         shown = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
         raise ModelError(
@@ -178,11 +218,22 @@ def _from_pretrained(auto: type, folder: Path, config: PreTrainedConfig, dtype: 
 
 
 def _load_merged(folder: Path, dtype: torch.dtype) -> Loaded:
-    adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{folder}/adapter_config.json cannot be used: {error}", "save the adapter again") from None
     base = adapter.get("base_model_name_or_path")
     if not base:
         raise ModelError(f"{folder}: adapter_config.json names no base model", "set base_model_name_or_path in it")
-    _require_weights(folder)
+    _require_weights(folder, "adapter_model.safetensors")
     loaded = load_policy_model(base, adapter.get("revision"), dtype=dtype)
-    merged = PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*missing adapter keys")
+            merged = PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UserWarning) as error:
+        raise ModelError(
+            f"{folder}: the adapter does not fit {base}: {error}", "check that the copy is complete, and its base"
+        ) from None
     return Loaded(merged, loaded.tokenizer, loaded.folder)

@@ -54,7 +54,14 @@ def choose(device: str, compute: str) -> Precision:
         )
     kind = "cuda" if device == "cuda" or (device == "auto" and has_gpu) else "cpu"
     if compute == "auto":
-        compute = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if compute == "bf16" and kind == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16"):
-        raise ConfigError("compute: bf16, but this CPU has no bf16 instructions", "set compute: fp32")
+        compute = "bf16" if kind == "cuda" and _has_bf16(kind) else "fp32"
+    if compute == "bf16" and not _has_bf16(kind):
+        name = "GPU" if kind == "cuda" else "CPU"
+        raise ConfigError(f"compute: bf16, but this {name} has no bf16 instructions", "set compute: fp32")
     return Precision(torch.device(kind), compute)
+
+
+def _has_bf16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from appliance.errors import ModelError
 
@@ -41,7 +41,7 @@ class TopLayers:
             )
         self.first = len(self.blocks) - k
         model.requires_grad_(False)
-        self.frozen = [copy.deepcopy(block) for block in self.blocks[self.first :]]
+        self.frozen = [_copy(block) for block in self.blocks[self.first :]]
         for block in self.blocks[self.first :]:
             block.requires_grad_(True)
         self._as_tuple = False
@@ -90,6 +90,12 @@ class TopLayers:
         finally:
             for index, module in mine.items():
                 self.blocks[index] = module
+
+
+def _copy(block: nn.Module) -> nn.Module:
+    """The block with weights of its own and the model's config, which says how its attention is computed."""
+    configs = [m.config for m in block.modules() if isinstance(getattr(m, "config", None), PreTrainedConfig)]
+    return copy.deepcopy(block, {id(config): config for config in configs})
 
 
 def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:

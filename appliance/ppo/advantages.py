@@ -20,11 +20,12 @@ def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool) -> Tensor:
 
     (x - mean) / sqrt(var + 1e-8) [+ mean]. Source: Ziegler et al. 2019 code, with Bessel's correction.
     """
+    dtype, values = values.dtype, values.double()  # an fp32 mean is a bit off, and 1 / sqrt(1e-8) makes that large
     mean = masked_mean(values, mask)
     whitened = (values - mean) * torch.rsqrt(masked_var(values, mask) + 1e-8)
     if not shift_mean:
         whitened = whitened + mean
-    return torch.where(mask, whitened, 0.0)
+    return torch.where(mask, whitened, 0.0).to(dtype)
 
 
 def last_token(mask: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ from appliance.store.files import write_folder
 NAME = re.compile(r"^step-(\d{6,})(?:\+(\d+))?$")
 """step-000040 stands after 40 steps; step-000040+3 in the middle of the 41st, before its minibatch number 3."""
 
+ALWAYS = {"weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"}
+"""The files that every checkpoint has; one in the middle of a step also has batch.safetensors."""
+
 
 @dataclass(frozen=True)
 class Interlude:
@@ -118,6 +121,8 @@ def damage(folder: Path) -> str | None:
     try:
         sums = json.loads(manifest.read_text(encoding="utf-8"))
     except ValueError:
+        return f"{manifest} is damaged"
+    if not isinstance(sums, dict) or not sums.keys() >= ALWAYS:
         return f"{manifest} is damaged"
     for name, expected in sums.items():
         if not (folder / name).exists():

@@ -60,27 +60,27 @@ def check_start(policy: Policy, batch: Batch, config: PpoConfig, *, at_reference
             part.rollout.responses,
             temperature=config.sampling.temperature,
             trunk=part.rollout.trunk,
-        )
-    gap = float((again.logprobs - part.rollout.logprobs).abs().max())
-    if gap > tolerance:
+        ).logprobs.detach()
+    gap = float((again - part.rollout.logprobs).abs().max())
+    if not gap <= tolerance:  # NaN is a breach too
         raise InvariantError(
             f"the probability ratio is not 1 before any update: log-probabilities differ by {gap:.3g} nats "
             f"(tolerance {tolerance:g}) between two readings of the same weights",
             _ratio_cause(policy),
         )
     kept = part.mask
-    clipped = policy_loss(again.logprobs, part.rollout.logprobs, part.advantages, kept, clip=config.ppo.clip).clipped
+    clipped = policy_loss(again, part.rollout.logprobs, part.advantages, kept, clip=config.ppo.clip).clipped
     if int(clipped):
         raise InvariantError(f"{int(clipped)} ratios are clipped before any update", _ratio_cause(policy))
     drift = float((rollout.logprobs - rollout.ref_logprobs).abs().max())
-    if at_reference and drift > tolerance:
+    if at_reference and not drift <= tolerance:
         raise InvariantError(
             f"KL to the reference is not 0 at the start: log-probabilities differ by up to {drift:.3g} nats",
             "the reference is not the starting policy: give the merged SFT model as policy.model, so that the adapter "
             "begins empty",
         )
     engine_gap = float(masked_mean((rollout.responses.engine_logprobs - rollout.logprobs).abs(), mask))
-    if engine_gap > max(tolerance, 1e-3):
+    if not engine_gap <= max(tolerance, 1e-3):
         raise InvariantError(
             f"the generation engine's log-probabilities are {engine_gap:.3g} nats per token off the trainer's",
             "the temperatures differ, or the engine runs older weights: try sampling.engine: plain",
@@ -88,7 +88,7 @@ def check_start(policy: Policy, batch: Batch, config: PpoConfig, *, at_reference
     if config.ppo.whiten_advantages and int(batch.mask.sum()) > 2:
         mean, spread = float(masked_mean(batch.advantages, batch.mask)), float(masked_var(batch.advantages, batch.mask))
         constant = spread < 1e-6  # every advantage is equal, so whitening leaves zeros
-        if abs(mean) > 1e-3 or (abs(spread - 1.0) > 1e-2 and not constant):
+        if not abs(mean) <= 1e-3 or not (abs(spread - 1.0) <= 1e-2 or constant):
             raise InvariantError(
                 f"whitened advantages have mean {mean:.3g} and variance {spread:.3g} instead of 0 and 1",
                 "padding is counted in, or a value is not finite: report this as a bug",

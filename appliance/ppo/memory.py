@@ -14,14 +14,21 @@ T = TypeVar("T")
 Notice = Callable[[str], None]
 """Hears what the person who started the run should know."""
 
-CPU_SIGNS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+SIGNS = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""Words of the errors that are a plain RuntimeError: the CPU's, and the GPU's from outside torch's allocator."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the GPU's or the machine's memory is exhausted."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in CPU_SIGNS)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 class ChunkSize:
@@ -33,8 +40,9 @@ class ChunkSize:
     def halve(self, error: BaseException) -> None:
         """Half the size, and the memory of the failed try given back. Raises ApplianceError when one is too many."""
         if self.size == 1:
+            said = str(error).splitlines() or [type(error).__name__]  # a MemoryError has no words
             raise ApplianceError(
-                f"out of memory in {self.what} with one sequence at a time ({str(error).splitlines()[0]})",
+                f"out of memory in {self.what} with one sequence at a time ({said[0]})",
                 "use a smaller model, LoRA, or shorter prompts and responses",
             ) from error
         before, self.size = self.size, (self.size + 1) // 2

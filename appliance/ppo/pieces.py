@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from appliance.ppo.rollout import Decode
-from appliance.ppo.types import Engine, Prompts, ScoreFn
+from appliance.ppo.types import Decode, Engine, Prompts, ScoreFn
 from appliance.ppo.update import Learner
 
 Stop = Callable[[], bool]

@@ -1,16 +1,11 @@
 """Sampling responses, and reading them with the policy, the reference and the critic."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from appliance.models.policy import Policy
 from appliance.ppo.memory import ChunkSize, in_chunks
-from appliance.ppo.types import Engine, Generation, Prompts, Responses, Rollout
-
-Decode = Callable[[list[list[int]], list[list[int]]], list[str]]
-"""(prompts, responses) as token ids to the responses' texts: what each adds to its prompt, special tokens left out."""
+from appliance.ppo.types import Decode, Engine, Generation, Prompts, Responses, Rollout
 
 
 def sample(

@@ -14,6 +14,9 @@ from torch import Tensor
 ScoreFn = Callable[[list[str], list[str]], Tensor]
 """(prompts, responses), both lists of length B -> scores [B], float32."""
 
+Decode = Callable[[list[list[int]], list[list[int]]], list[str]]
+"""(prompts, responses) as token ids to the responses' texts: what each adds to its prompt, special tokens left out."""
+
 
 def mask_from_lengths(lengths: Tensor, width: int) -> Tensor:
     """[B, width] bool: True on the first `lengths[b]` positions of row b."""
@@ -37,8 +40,16 @@ class _Rows:
         moved = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            moved[field.name] = value.to(device) if isinstance(value, Tensor | _Rows) else value
+            moved[field.name] = _move(value, device)
         return replace(self, **moved)  # type: ignore[type-var]
+
+
+def _move(value: object, device: torch.device) -> object:
+    if isinstance(value, Tensor | _Rows):
+        return value.to(device)
+    if isinstance(value, list):
+        return [_move(row, device) for row in value]
+    return value
 
 
 def _take(value: object, index: Tensor, chosen: list[int]) -> object:

@@ -114,13 +114,13 @@ def update(
             )
             for group in learner.optimizer.param_groups:
                 group["lr"] = group["peak"] * share
+            measured = accumulate(learner, batch, rows, tokens, kl_coef=kl_coef, chunk=chunk, stop=stop)
             progress.learning_rate = learner.optimizer.param_groups[0]["lr"]
-            measured = _accumulate(learner, batch, rows, tokens, kl_coef=kl_coef, chunk=chunk, stop=stop)
             _step(learner, progress, measured, tokens)
         progress.minibatch += 1
 
 
-def _accumulate(
+def accumulate(
     learner: Learner,
     batch: Batch,
     rows: Tensor,

@@ -58,6 +58,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     old = path.with_name(f".{path.name}.old")
     with explained(path):
+        _put_back(path, old)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
         try:
@@ -70,9 +71,16 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
                 path.rename(old)
             temporary.rename(path)
         finally:
+            _put_back(path, old)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
         _sync_folder(path.parent)
+
+
+def _put_back(path: Path, old: Path) -> None:
+    """Undo the first of the two renames that replace a folder, if the second was not made."""
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def _sync(path: Path) -> None:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
-from appliance.config import parse, to_yaml
+from appliance.config import load, to_yaml
 from appliance.config.base import StageConfig
 from appliance.errors import ApplianceError, ConfigError
 from appliance.store.files import explained, write_json, write_text
@@ -47,8 +45,7 @@ class RunDir:
 
     def config(self) -> StageConfig:
         """The config that the run was started with. Raises ConfigError if the file was damaged."""
-        text = (self.path / "config.yaml").read_text(encoding="utf-8")
-        return parse(yaml.safe_load(text), origin=str(self.path / "config.yaml"))
+        return load(self.path / "config.yaml")
 
     def set_status(self, state: str, **more: Any) -> None:
         """Replace status.json: the state, when, which process, and what else is known (step, steps, message)."""
@@ -70,8 +67,9 @@ class RunDir:
         """Add one line to a .jsonl file; with `sync`, it is on disk when this returns."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         target = self.path / name
-        with explained(target), target.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with explained(target), target.open("a+b") as file:
+            _drop_cut_line(file)
+            file.write(line.encode() + b"\n")
             file.flush()
             if sync:
                 os.fsync(file.fileno())
@@ -81,9 +79,16 @@ class RunDir:
         target = self.path / name
         if not target.exists():
             return []
-        lines = target.read_text(encoding="utf-8").split("\n")
-        whole = lines[:-1]  # what follows the last newline was never finished
-        return [json.loads(line) for line in whole if line]
+        lines = target.read_bytes().split(b"\n")[:-1]  # what follows the last newline was never finished
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise ApplianceError(
+                    f"{target} line {number} is damaged: {error}", "remove the line, or start the run anew"
+                ) from None
+        return records
 
     def truncate_logs(self, step: int) -> None:
         """Drop what the logs say of steps after `step`: a resumed run writes those again."""
@@ -96,7 +101,9 @@ class RunDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Held by the process that trains here. Raises ApplianceError when another one does."""
-        with (self.path / ".lock").open("w") as file:
+        with explained(self.path / ".lock"):
+            file = (self.path / ".lock").open("w")
+        with file:
             if not _lock(file):
                 raise ApplianceError(
                     f"another process trains in {self.path}", "wait for it, or choose another --run-dir"
@@ -107,8 +114,19 @@ class RunDir:
         lock = self.path / ".lock"
         if not lock.exists():
             return False
-        with lock.open("r+") as file:
+        with lock.open() as file:
             return not _lock(file)
+
+
+def _drop_cut_line(file: IO[bytes]) -> None:
+    """Forget a last line that a crash or a full disk cut off, so that the next one does not continue it."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _lock(file: IO[str]) -> bool:
@@ -138,7 +156,7 @@ def open_existing(path: Path, config: StageConfig | None = None) -> RunDir:
         )
     run = RunDir(path)
     if config is not None:
-        theirs, ours = _flat(run.config().model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+        theirs, ours = flat(run.config().model_dump(mode="json")), flat(config.model_dump(mode="json"))
         keys = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
         if keys:
             shown = "; ".join(f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}" for key in keys[:5])
@@ -148,12 +166,13 @@ def open_existing(path: Path, config: StageConfig | None = None) -> RunDir:
     return run
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def list_runs(folder: Path) -> list[RunDir]:

@@ -35,6 +35,8 @@ SHAPES = {
 }
 STEPS = {"test": 2, "tiny": 500, "small": 120}
 REVIEWS, HELD_OUT = 6000, 128
+SMOKE = {"reviews": 400, "steps": {"classifier": 2}}
+"""For the size `test` alone: everything runs, nothing is learned."""
 
 
 def make(folder: Path, sizes: list[str], *, reviews: int = REVIEWS, steps: dict[str, int] | None = None) -> None:
@@ -175,4 +177,5 @@ def edit(file: Path, **values: Any) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), sys.argv[2].split(","))
+    wanted = sys.argv[2].split(",")
+    make(Path(sys.argv[1]), wanted, **(SMOKE if wanted == ["test"] else {}))

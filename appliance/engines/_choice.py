@@ -1,0 +1,28 @@
+"""Which engine a config asks for, made for a policy."""
+
+from appliance import parts
+from appliance.config import ppo as config
+from appliance.engines._sampling import Sampling
+from appliance.models.policy import Policy
+from appliance.ppo.types import Engine
+
+
+def engine_name(policy: Policy, wanted: str) -> str:
+    """`wanted`, or for auto: cuda_graph on a GPU and eager on a CPU; plain where the policy cannot be read packed."""
+    if not policy.packs:
+        return "plain"
+    if wanted != "auto":
+        return wanted
+    return "cuda_graph" if policy.device.type == "cuda" else "eager"
+
+
+def make_engine(policy: Policy, options: config.Sampling, stop_ids: tuple[int, ...]) -> Engine:
+    """The engine for `options`; a response ends at one of `stop_ids` unless sampling.stop_at_eos is off."""
+    sampling = Sampling(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        stop_ids=stop_ids if options.stop_at_eos else (),
+    )
+    engine: Engine = parts.load("engines", engine_name(policy, options.engine)).make(policy, sampling)
+    return engine

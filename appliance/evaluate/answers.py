@@ -1,0 +1,125 @@
+"""The same prompts answered by the starting policy and by the result, both read from disk, with the same random numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from appliance.config import PpoConfig
+from appliance.engines._choice import make_engine
+from appliance.evaluate.records import Answers, Comparison
+from appliance.models.critic import ValueHead
+from appliance.models.loading import load_policy_model
+from appliance.models.policy import Policy
+from appliance.models.precision import Precision
+from appliance.models.tokens import decoder, stop_ids
+from appliance.ppo.feed import draw_responses, seed_for
+from appliance.ppo.invariants import packing_problem
+from appliance.ppo.memory import ChunkSize, Notice
+from appliance.ppo.rollout import evaluate, sample
+from appliance.ppo.scoring import score
+from appliance.ppo.types import Decode, Prompts, Rollout, ScoreFn
+from appliance.progress import Progress
+
+AT_A_TIME = 128
+"""Responses that are sampled and read together."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The reward that PPO learned from, and a second opinion that it never saw, or None."""
+
+    source: ScoreFn
+    opinion: ScoreFn | None
+
+
+def compare(
+    config: PpoConfig,
+    result: Path,
+    prompts: Prompts,
+    samples: int,
+    judges: Judges,
+    *,
+    precision: Precision,
+    notice: Notice,
+    shown: Progress,
+) -> Comparison:
+    """`samples` answers to each prompt before and after; the reference of both sides is the starting policy.
+
+    Sample s of prompt p has the same length limit and random numbers on both sides. Raises ModelError when a model
+    cannot be read.
+    """
+    start = load_policy_model(config.policy.model, config.policy.revision)
+    after = load_policy_model(str(result), None)
+    lm = start.model.to(precision.device).requires_grad_(False)
+    head = ValueHead(lm.config.get_text_config().hidden_size).to(precision.device)
+    sides = {
+        "before": Policy(lm, head, precision),
+        "after": Policy(after.model.to(precision.device).requires_grad_(False), head, precision, reference=lm),
+    }
+    rows = torch.arange(len(prompts)).repeat_interleave(samples)
+    asked = prompts.rows(rows)
+    generator = torch.Generator().manual_seed(seed_for(config.seed, "report"))
+    limits, uniforms = draw_responses(len(asked), config.sampling.response_tokens, generator)
+    decode = decoder(start.tokenizer)
+    stops = stop_ids(lm, start.tokenizer)
+    found = {}
+    for name, policy in sides.items():
+        if packing_problem(policy, prompts, config.sampling.response_tokens.high) is not None:
+            policy.use_padding()
+        answered = _answer(policy, config, asked, limits, uniforms, decode=decode, stops=stops, notice=notice)
+        found[name] = _answers(answered, judges, samples, notice)
+        shown.advance(len(asked))
+    return Comparison(prompts=list(prompts.texts), before=found["before"], after=found["after"])
+
+
+def _answer(
+    policy: Policy,
+    config: PpoConfig,
+    asked: Prompts,
+    limits: Tensor,
+    uniforms: Tensor,
+    *,
+    decode: Decode,
+    stops: tuple[int, ...],
+    notice: Notice,
+) -> Rollout:
+    device = policy.device
+    engine = make_engine(policy, config.sampling, stops)
+    on_device = asked.to(device)
+    with torch.no_grad(), policy.precision.active():
+        responses = sample(
+            engine,
+            on_device,
+            limits.to(device),
+            uniforms.to(device),
+            decode=decode,
+            chunk=ChunkSize("generation", AT_A_TIME, notice),
+        )
+    chunk = ChunkSize("the evaluation of responses", AT_A_TIME, notice)
+    return evaluate(policy, on_device, responses, temperature=config.sampling.temperature, chunk=chunk)
+
+
+def _answers(rollout: Rollout, judges: Judges, samples: int, notice: Notice) -> Answers:
+    prompts, responses = rollout.prompts, rollout.responses
+    mask = responses.mask
+    drift = torch.where(mask, rollout.logprobs - rollout.ref_logprobs, 0.0).sum(1)
+    surprise = -torch.where(mask, rollout.ref_logprobs, 0.0).sum(1)
+
+    def rows(values: list[object]) -> list[list[object]]:
+        return [values[i : i + samples] for i in range(0, len(values), samples)]
+
+    def judged(source: ScoreFn) -> list[list[object]]:
+        chunk = ChunkSize("scoring", AT_A_TIME, notice)
+        return rows(score(source, prompts, responses, chunk=chunk).tolist())
+
+    return Answers(
+        texts=rows(list(responses.texts)),
+        scores=judged(judges.source),
+        tokens=rows(responses.lengths.tolist()),
+        ended=rows(responses.ended.tolist()),
+        kl=rows(drift.tolist()),
+        start_nll=rows(surprise.tolist()),
+        opinion=judged(judges.opinion) if judges.opinion is not None else None,
+    )

@@ -1,0 +1,107 @@
+"""Between texts and token ids: prompts cut to length, the tokens that end a response, responses as text."""
+
+import random
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from appliance.config.base import TokenRange
+from appliance.errors import DataError
+from appliance.ppo.feed import prompts_from_ids, seed_for
+from appliance.ppo.types import Decode, Prompts
+
+
+@dataclass(frozen=True)
+class TokenizedPrompts:
+    """Prompts as text and as token ids, row by row, and what was left out."""
+
+    texts: list[str]
+    ids: list[list[int]]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def pick(self, rows: list[int]) -> Prompts:
+        """The rows in that order as one padded record."""
+        return prompts_from_ids([self.ids[i] for i in rows], [self.texts[i] for i in rows])
+
+
+def tokenize_prompts(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: TokenRange | None, seed: int
+) -> TokenizedPrompts:
+    """Each text's tokens; with `length`, its first n, n drawn from the range by `seed` and the text's number.
+
+    Texts with fewer tokens than the range begins at are left out and counted. A cut prompt's text is what its tokens say.
+    """
+    kept_texts: list[str] = []
+    kept_ids: list[list[int]] = []
+    short, least = 0, length.low if length is not None else 1
+    drawn = random.Random(seed_for(seed, "prompt lengths"))
+    encoded = tokenizer(texts)["input_ids"] if texts else []
+    for text, full in zip(texts, encoded, strict=True):
+        ids = full[:-1] if len(full) > 1 and full[-1] == tokenizer.eos_token_id else full
+        cut = ids
+        if length is not None:
+            cut = ids[: drawn.randint(length.low, length.high)]
+        if len(ids) < least:
+            short += 1
+            continue
+        kept_texts.append(text if len(cut) == len(ids) else to_text(tokenizer, [cut])[0])
+        kept_ids.append(cut)
+    notes = [f"{short} prompts with fewer than {least} tokens were left out"] if short else []
+    return TokenizedPrompts(kept_texts, kept_ids, notes)
+
+
+def check_context(prompts: TokenizedPrompts, response_tokens: int, model: PreTrainedModel, *, origin: str) -> None:
+    """Raises DataError when the longest prompt and the longest response together are more than the model can read."""
+    limit = context_tokens(model)
+    longest = max(range(len(prompts)), key=lambda i: len(prompts.ids[i]))
+    length = len(prompts.ids[longest])
+    if limit is not None and length + response_tokens > limit:
+        count = sum(len(ids) + response_tokens > limit for ids in prompts.ids)
+        raise DataError(
+            f"{origin}: {count} of {len(prompts)} prompts are too long, the longest with {length} tokens "
+            f"({prompts.texts[longest][:60]!r}...): with {response_tokens} tokens of response the model reads {limit}",
+            f"cut them (prompts.length_tokens: [2, {max(2, limit - response_tokens)}]), or shorten sampling.response_tokens",
+        )
+
+
+def context_tokens(model: PreTrainedModel) -> int | None:
+    """How many tokens the model has positions for, or None where its config does not say."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a response: the tokenizer's end token and the model's own (a chat model may have several)."""
+    own = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
+    return tuple(sorted(i for i in ids if i is not None and i < model.config.get_text_config().vocab_size))
+
+
+def to_text(tokenizer: PreTrainedTokenizerBase, ids: list[list[int]]) -> list[str]:
+    """The texts of token ids, special tokens left out, spaces as they were."""
+    if not ids:
+        return []
+    return list(tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
+    """Prompt and response ids to the response's text: what it adds to the prompt, so that a leading space survives.
+
+    A tokenizer that drops the first word's space (sentencepiece) would otherwise glue prompt and response together.
+    """
+
+    def decode(prompts: list[list[int]], responses: list[list[int]]) -> list[str]:
+        together = to_text(tokenizer, [p + r for p, r in zip(prompts, responses, strict=True)])
+        before = to_text(tokenizer, prompts)
+        apart = [
+            i for i, (whole, start) in enumerate(zip(together, before, strict=True)) if not whole.startswith(start)
+        ]
+        texts = [whole[len(start) :] for whole, start in zip(together, before, strict=True)]
+        for i, text in zip(apart, to_text(tokenizer, [responses[i] for i in apart]), strict=True):
+            texts[i] = text  # prompt and response share a character's bytes, so the prompt alone reads differently
+        return texts
+
+    return decode

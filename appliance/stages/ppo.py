@@ -1,0 +1,114 @@
+"""PPO from a config to a result that is compared with its start.
+
+Flow: config -> policy, prompts, reward source, engine -> ppo.loop.train -> export (model/) -> both models read from disk
+and compared (report/) -> model card. What is held while training is let go before the comparison.
+"""
+
+import gc
+import time
+from typing import Any
+
+import torch
+
+from appliance.config import PpoConfig
+from appliance.engines._choice import engine_name, make_engine
+from appliance.errors import StoppedByUser
+from appliance.evaluate.answers import Judges
+from appliance.models.build import build_policy
+from appliance.models.policy import Policy
+from appliance.models.precision import Precision, choose
+from appliance.models.tokens import decoder, stop_ids
+from appliance.ppo import checkpoint
+from appliance.ppo.invariants import packing_problem
+from appliance.ppo.journal import Journal
+from appliance.ppo.loop import resume as go_back
+from appliance.ppo.loop import train
+from appliance.ppo.pieces import Pieces, Stop
+from appliance.ppo.probe import probe
+from appliance.ppo.state import new_state
+from appliance.ppo.types import Prompts
+from appliance.ppo.update import make_learner
+from appliance.progress import progress
+from appliance.stages.evaluation import evaluate, judges_of
+from appliance.stages.export import export, use_result
+from appliance.stages.prompts import PromptSets, prompt_sets
+from appliance.stages.session import session
+from appliance.stages.trackers import tracking
+from appliance.store.rundir import RunDir
+
+
+def run(
+    config: PpoConfig, run: RunDir, *, resume: bool = False, earlier: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Train in `run`, leave model/ and report/ there, and return the report (report.json's content).
+
+    `earlier` are seconds of stages before this one, for the report. Raises StoppedByUser with a checkpoint written, and
+    ApplianceError for what the user must mend.
+    """
+    with session(run) as stop:
+        began = time.perf_counter()
+        precision = choose(config.device, config.compute)
+        judges = judges_of(config, precision)
+        asked = _train(config, run, precision, judges, stop, resume=resume)
+        gc.collect()
+        if precision.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if stop():
+            raise StoppedByUser(str(checkpoint.found(run.checkpoints)[-1].folder))
+        trained = sum(record["seconds"] for record in run.read_log("timings.jsonl"))
+        seconds = {**(earlier or {}), "ppo": max(trained, time.perf_counter() - began)}
+        return evaluate(config, run, precision, judges, prompts=asked, seconds=seconds)
+
+
+def _train(
+    config: PpoConfig, run: RunDir, precision: Precision, judges: Judges, stop: Stop, *, resume: bool
+) -> Prompts:
+    """Trains and exports; returns the report's prompts."""
+    policy, loaded = build_policy(config, precision)
+    sets = prompt_sets(config, policy.model.lm, loaded.tokenizer)
+    steps = config.batch.steps
+    with progress("PPO", steps) as shown, tracking(config, run) as tracker:
+        journal = Journal(run, steps, shown, tracker)
+        _introduce(config, policy, sets, journal, resume=resume)
+        learner = make_learner(policy, config)
+        state = new_state(config, sets.train, journal.notice)
+        pieces = Pieces(
+            learner=learner,
+            engine=make_engine(policy, config.sampling, stop_ids(policy.model.lm, loaded.tokenizer)),
+            source=judges.source,
+            opinion=judges.opinion,
+            held_out=sets.held_out,
+            decode=decoder(loaded.tokenizer),
+        )
+        unfinished = go_back(pieces, state, run, journal) if resume else None
+        shown.begin_at(state.step)
+        if state.step < steps:
+            longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
+            probe(learner, longest, most, chunk=state.chunks.update)
+        train(pieces, state, run, journal, stop, unfinished=unfinished)
+        fallback = getattr(pieces.engine, "fallback", None)
+        if fallback:
+            journal.notice(f"generation went on without CUDA graphs: {fallback}")
+        use_result(learner, state, run, journal.notice)
+        export(learner, loaded, run)
+    return sets.report
+
+
+def _introduce(config: PpoConfig, policy: Policy, sets: PromptSets, journal: Journal, *, resume: bool) -> None:
+    """Chooses how the model is read, and says what will run; a resumed run has said it before."""
+    problem = packing_problem(policy, sets.train, config.sampling.response_tokens.high)
+    if problem is not None:
+        policy.use_padding()
+    if resume:
+        return
+    for note in sets.notes:
+        journal.notice(note)
+    if problem is not None:
+        journal.notice(f"this model is read with padding, which is slower: {problem}")
+    trainable = sum(p.numel() for p in policy.trainable().values())
+    everything = sum(p.numel() for model in (policy.model.lm, policy.critic) for p in model.parameters())
+    journal.notice(
+        f"{policy.device.type}, {policy.precision.compute}, engine {engine_name(policy, config.sampling.engine)}; "
+        f"trainable: {trainable:,} of {everything:,}; {len(sets.train)} prompts to train on, "
+        f"{len(sets.held_out)} held out, {len(sets.report)} for the report"
+    )

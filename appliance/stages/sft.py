@@ -1,0 +1,133 @@
+"""Supervised fine-tuning with TRL's SFTTrainer: texts -> token ids -> a policy that writes like them, in model/."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig as TrlConfig
+from trl import SFTTrainer
+
+from appliance.config import SftConfig
+from appliance.data.demonstrations import Demonstration, read_demonstrations
+from appliance.data.split import held_out
+from appliance.errors import DataError
+from appliance.models.loading import load_policy_model
+from appliance.models.precision import choose
+from appliance.progress import progress
+from appliance.stages import trl_training as trl
+from appliance.stages.export import save_model
+from appliance.stages.session import session
+from appliance.stages.trackers import tracking
+from appliance.store.files import write_folder, write_json
+from appliance.store.rundir import RunDir
+
+
+def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, Any]:
+    """Fine-tune in `run`; returns result.json: texts, held-out loss (nats per token) and perplexity, seconds.
+
+    Raises StoppedByUser with a checkpoint written, and ApplianceError for what the user must mend.
+    """
+    with session(run) as stop:
+        began = time.perf_counter()
+        precision = choose(config.device, config.compute)
+        loaded = load_policy_model(config.policy.model, config.policy.revision)
+        tokenizer = loaded.tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        rows, notes = read_demonstrations(config.data)
+        train, aside = token_rows(rows, config, tokenizer)
+        model = _with_lora(loaded.model, config).to(precision.device)
+        steps = trl.steps_of(config.training, _packed_rows(train, config))
+        optimizer, schedule = trl.optimizers(model, config.optimizer, steps)
+        options = trl.arguments(config, config.training, config.optimizer, run, precision, steps=steps)
+        with progress("SFT", steps) as shown, tracking(config, run) as tracker:
+            for note in notes:
+                shown.say(f"  {note}")
+            reporter = trl.Reporter(run, shown, stop, tracker, "mean_token_accuracy")
+            trainer = SFTTrainer(
+                model=model,
+                args=TrlConfig(
+                    **options,
+                    max_length=config.training.max_length_tokens,
+                    packing=config.training.packing,
+                    packing_strategy="wrapped",
+                    eval_packing=False,
+                    completion_only_loss=config.data.prompt_column is not None,
+                ),
+                train_dataset=Dataset.from_list(train),
+                eval_dataset=Dataset.from_list(aside) if aside else None,
+                processing_class=tokenizer,
+                optimizers=(optimizer, schedule),
+                callbacks=[reporter],
+            )
+            trl.fit(trainer, run, reporter, resume=resume)
+        loss = trainer.evaluate()["eval_loss"] if aside else None
+        merged = model.merge_and_unload() if config.lora is not None else model
+
+        def fill(place: Path) -> None:
+            save_model(merged, tokenizer, place, source=loaded.folder)
+
+        write_folder(run.model, fill)
+        result = {
+            "texts": len(train),
+            "held_out_texts": len(aside),
+            "held_out_loss": loss,
+            "held_out_perplexity": math.exp(loss) if loss is not None else None,
+            "steps": steps,
+            "seconds": round(time.perf_counter() - began, 2),
+        }
+        write_json(run.path / "result.json", result)
+        trl.clear_checkpoints(run)
+        return result
+
+
+def token_rows(
+    rows: list[Demonstration], config: SftConfig, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]]:
+    """Rows to train on and held-out rows: input_ids, and completion_mask where there are prompts.
+
+    Prompt and text are tokenized apart, as they will be when the policy answers. The end token is learned, unless the
+    text was cut.
+    Raises DataError when nothing is left.
+    """
+    limit, end = config.training.max_length_tokens, tokenizer.eos_token_id
+    aside = held_out([row.prompt or row.text for row in rows], config.data.held_out_share, seed=config.seed)
+    sides: tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]] = ([], [])
+    for row, apart in zip(rows, aside, strict=True):
+        before = tokenizer(row.prompt)["input_ids"] if row.prompt else []
+        if before and before[-1] == end:
+            before = before[:-1]
+        text = tokenizer(row.text, add_special_tokens=not before)["input_ids"]
+        text = text if text and text[-1] == end else [*text, end]
+        ids = (before + text)[:limit]
+        made = {"input_ids": ids}
+        if config.data.prompt_column is not None:
+            made["completion_mask"] = [int(i >= len(before)) for i in range(len(ids))]
+        if len(ids) > max(1, len(before)):
+            sides[apart].append(made)
+    if not sides[0]:
+        raise DataError(
+            f"{config.data.source}: no text is left to train on with training.max_length_tokens {limit}",
+            "raise it, or give shorter prompts",
+        )
+    return sides
+
+
+def _packed_rows(train: list[dict[str, list[int]]], config: SftConfig) -> int:
+    if not config.training.packing:
+        return len(train)
+    return max(1, sum(len(row["input_ids"]) for row in train) // config.training.max_length_tokens)
+
+
+def _with_lora(model: PreTrainedModel, config: SftConfig) -> Any:
+    if config.lora is None:
+        return model
+    targets = list(config.lora.targets) if config.lora.targets else None
+    adapters = LoraConfig(
+        task_type=TaskType.CAUSAL_LM, r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules=targets
+    )
+    return get_peft_model(model, adapters)

@@ -1,0 +1,48 @@
+"""Reward models to start a critic from, and a changed policy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+from appliance.models.policy import Policy
+
+
+@pytest.fixture(scope="session")
+def classifier_of(
+    tmp_path_factory: pytest.TempPathFactory, folder_of: Callable[[str], Path], tokenizer: PreTrainedTokenizerFast
+) -> Callable[..., Path]:
+    """classifier_of("gpt2"): the folder of a tiny reward model with the same tokenizer; num_labels as wanted."""
+    root, made = tmp_path_factory.mktemp("classifiers"), {}
+
+    def folder(name: str, num_labels: int = 1) -> Path:
+        place = root / f"{name}-{num_labels}"
+        if place not in made:
+            torch.manual_seed(11)
+            config = AutoConfig.from_pretrained(folder_of(name), num_labels=num_labels)
+            model = AutoModelForSequenceClassification.from_config(config)
+            generator = torch.Generator().manual_seed(13)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.15)
+            model.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+            made[place] = True
+        return place
+
+    return folder
+
+
+@pytest.fixture
+def disturb() -> Callable[[Policy], None]:
+    """disturb(policy): every trainable weight moves by about 0.1, as after some optimizer steps."""
+
+    def move(policy: Policy) -> None:
+        generator = torch.Generator().manual_seed(17)
+        with torch.no_grad():
+            for parameter in policy.trainable().values():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+    return move
