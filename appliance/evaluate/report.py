@@ -155,7 +155,10 @@ def shorten(text: str, width: int) -> str:
 
 def short_name(model: str) -> str:
     """A hub id as it is; of a folder's path the last part."""
-    return model if model.count("/") <= 1 and not model.startswith((".", "/")) else Path(model).name
+    if model.count("/") <= 1 and not model.startswith((".", "/")):
+        return model
+    folder = Path(model)
+    return folder.parent.name if folder.name == "model" else folder.name  # a run keeps its result in `model`
 
 
 def reward_name(reward: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.data.ngrams import distinct
 from appliance.evaluate.records import Answers, flat
 
 Array = NDArray[np.float64]
@@ -174,12 +175,6 @@ def side(answers: Answers) -> Side:
         variety=variety(texts),
         score_length_correlation=correlation(list(flat(answers.scores)), tokens),
     )
-
-
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams of words, within each text; 0 for none. Source: Li et al. 2016."""
-    grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def variety(texts: Sequence[str]) -> float:

@@ -1,14 +1,13 @@
 """A policy as its config describes it: what is trained, what the reference is, where the values come from."""
 
 import copy
-import warnings
 
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from appliance.config import PpoConfig
 from appliance.errors import ModelError
+from appliance.models.adapters import with_adapters
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.loading import Loaded, load_classifier, load_policy_model
 from appliance.models.policy import Policy
@@ -26,35 +25,14 @@ def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loade
     torch.manual_seed(config.seed)  # new adapter weights
     critic = _critic(config, lm, loaded.tokenizer).to(precision.device)
     if config.policy.train == "lora":
-        return _with_lora(config, lm, critic, precision), loaded
+        adapted = with_adapters(lm, config.policy.lora)
+        return Policy(lm, critic, precision, switch=adapted.disable_adapter, adapter=adapted), loaded
     if config.policy.train == "top_layers":
         top = TopLayers(lm, config.policy.top_layers)
         return Policy(lm, critic, precision, switch=top.as_reference, top=top), loaded
     lm.requires_grad_(True)
     reference = copy.deepcopy(lm).requires_grad_(False)
     return Policy(lm, critic, precision, reference=reference), loaded
-
-
-def _with_lora(
-    config: PpoConfig, lm: PreTrainedModel, critic: ValueHead | SeparateCritic, precision: Precision
-) -> Policy:
-    lora = config.policy.lora
-    options = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=0.0,
-        target_modules=list(lora.targets) if lora.targets else None,
-    )
-    try:
-        with warnings.catch_warnings():  # of what peft then does right by itself (GPT-2's transposed weights)
-            warnings.simplefilter("ignore")
-            adapted = get_peft_model(lm, options)
-    except ValueError as error:
-        raise ModelError(
-            f"LoRA does not fit {type(lm).__name__}: {error}", "set policy.lora.targets to its module names"
-        ) from None
-    return Policy(lm, critic, precision, switch=adapted.disable_adapter, adapter=adapted)
 
 
 def _critic(config: PpoConfig, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> ValueHead | SeparateCritic:

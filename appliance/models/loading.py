@@ -156,11 +156,11 @@ def _declares_plain_tokenizer(folder: Path) -> bool:
     return declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
-def original_activation(lm: PreTrainedModel, folder: Path) -> dict[str, str]:
+def original_activation(folder: Path) -> dict[str, str]:
     """The activation names that `load_policy_model` replaced by equal ones, as the folder's config has them."""
     saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     keys = ("activation_function", "hidden_act")
-    return {key: saved[key] for key in keys if saved.get(key) in SAME_MATHS} if lm.config is not None else {}
+    return {key: saved[key] for key in keys if saved.get(key) in SAME_MATHS}
 
 
 def _read_config(folder: Path) -> PreTrainedConfig:

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
+from appliance.data.ngrams import distinct
 from appliance.ppo.feed import draw_responses, seed_for
-from appliance.ppo.metrics import distinct, response_kl
+from appliance.ppo.metrics import response_kl
 from appliance.ppo.pieces import Pieces
 from appliance.ppo.rollout import evaluate, sample
 from appliance.ppo.scoring import score

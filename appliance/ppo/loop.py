@@ -5,6 +5,7 @@ engine makes responses [B, R]; one reading of policy and reference makes the rol
 it a batch; the update moves the weights minibatch by minibatch. What is carried to the next step is in `State` alone.
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -146,10 +147,12 @@ def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: W
     journal.step(metrics, samples=samples, alarms=alarms, timings=clock.record(int(rollout.responses.lengths.sum())))
     if keeps:
         value = metrics["eval_score_mean"] - config.kl.coef * metrics["eval_kl"]
-        if state.best is None or value > state.best["objective"]:
+        if math.isfinite(value) and (state.best is None or value > state.best["objective"]):
             state.best = {"step": state.step, "objective": value}
         save(pieces, state, run, None)
-        checkpoint.prune(run.checkpoints, keep=config.checkpoint.keep, best=int(state.best["step"]))
+        checkpoint.prune(
+            run.checkpoints, keep=config.checkpoint.keep, best=int(state.best["step"]) if state.best else None
+        )
 
 
 def save(pieces: Pieces, state: State, run: RunDir, work: Work | None) -> object:

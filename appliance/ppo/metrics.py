@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from appliance.data.ngrams import distinct
 from appliance.ppo.advantages import masked_mean, masked_var
 from appliance.ppo.kl import kl_per_token
 from appliance.ppo.scoring import Shaped
@@ -141,12 +142,6 @@ def response_kl(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, *, estimat
 def std(values: Tensor) -> float:
     """The unbiased standard deviation of [B]; 0 for one value."""
     return float(values.std()) if len(values) > 1 else 0.0
-
-
-def distinct(texts: list[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams of words, within each text. Source: Li et al. 2016 (distinct-n)."""
-    grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

@@ -23,7 +23,13 @@ def score(source: ScoreFn, prompts: Prompts, responses: Responses, *, chunk: Chu
 
     def some(rows: Tensor) -> Tensor:
         chosen = rows.tolist()
-        return source([prompts.texts[i] for i in chosen], [responses.texts[i] for i in chosen]).float().cpu()
+        given = source([prompts.texts[i] for i in chosen], [responses.texts[i] for i in chosen]).float().cpu()
+        if given.shape != (len(chosen),):
+            raise ApplianceError(
+                f"the reward source was given {len(chosen)} texts and returned scores of shape {list(given.shape)}",
+                "correct the source: one number for each text",
+            )
+        return given
 
     scores = torch.empty(len(lengths))
     scores[order] = torch.cat(in_chunks(some, order, chunk))

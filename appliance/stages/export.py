@@ -50,7 +50,7 @@ def save_model(
     lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path, *, source: Path | None = None
 ) -> None:
     """Model and tokenizer in the folder `place`, safetensors only; activation names as `source` has them."""
-    names = original_activation(lm, source) if source is not None else {}
+    names = original_activation(source) if source is not None else {}
     ours = {key: getattr(lm.config, key) for key in names}
     for key, name in names.items():
         setattr(lm.config, key, name)

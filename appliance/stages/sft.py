@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from peft import LoraConfig, TaskType, get_peft_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig as TrlConfig
 from trl import SFTTrainer
 
@@ -15,6 +14,7 @@ from appliance.config import SftConfig
 from appliance.data.demonstrations import Demonstration, read_demonstrations
 from appliance.data.split import held_out
 from appliance.errors import DataError
+from appliance.models.adapters import with_adapters
 from appliance.models.loading import load_policy_model
 from appliance.models.precision import choose
 from appliance.progress import progress
@@ -40,7 +40,8 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
             tokenizer.pad_token = tokenizer.eos_token
         rows, notes = read_demonstrations(config.data)
         train, aside = token_rows(rows, config, tokenizer)
-        model = _with_lora(loaded.model, config).to(precision.device)
+        model: Any = loaded.model if config.lora is None else with_adapters(loaded.model, config.lora)
+        model = model.to(precision.device)
         steps = trl.steps_of(config.training, _packed_rows(train, config))
         optimizer, schedule = trl.optimizers(model, config.optimizer, steps)
         options = trl.arguments(config, config.training, config.optimizer, run, precision, steps=steps)
@@ -121,13 +122,3 @@ def _packed_rows(train: list[dict[str, list[int]]], config: SftConfig) -> int:
     if not config.training.packing:
         return len(train)
     return max(1, sum(len(row["input_ids"]) for row in train) // config.training.max_length_tokens)
-
-
-def _with_lora(model: PreTrainedModel, config: SftConfig) -> Any:
-    if config.lora is None:
-        return model
-    targets = list(config.lora.targets) if config.lora.targets else None
-    adapters = LoraConfig(
-        task_type=TaskType.CAUSAL_LM, r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules=targets
-    )
-    return get_peft_model(model, adapters)

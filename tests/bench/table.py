@@ -33,6 +33,7 @@ def summary(rounds: dict[str, Rounds], setting: Setting) -> dict[str, dict[str, 
             "seconds": spread(seconds),
             "cpu_seconds": spread(answer["cpu_seconds"] for answer in answers),
             "sequences_per_s": setting.rollout / median(seconds),
+            "response_tokens": median(answer["response_tokens"] for answer in answers),
             "phases": {phase: median(answer["phases"][phase] for answer in answers) for phase in PHASES},
             "peak_gib": max(answer["peak_gib"] for answer in answers),
             "ratios": {
@@ -53,7 +54,16 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 def speed_table(size: str, made: dict[str, dict[str, Any]]) -> str:
     """One size as a Markdown table; a ratio says how many times faster ours is, median (least-largest) of the rounds."""
     own = [name for name in made if name.startswith("ours")]
-    heads = ["", "sequences/s", "s per iteration", "CPU s", *PHASES, "peak GiB", *(f"× {name}" for name in own)]
+    heads = [
+        "",
+        "sequences/s",
+        "s per iteration",
+        "CPU s",
+        "tokens",
+        *PHASES,
+        "peak GiB",
+        *(f"× {name}" for name in own),
+    ]
     rows = []
     for name, found in made.items():
         seconds, ratios = found["seconds"], found["ratios"]
@@ -63,6 +73,7 @@ def speed_table(size: str, made: dict[str, dict[str, Any]]) -> str:
                 f"{found['sequences_per_s']:.0f}",
                 f"{seconds['median']:.2f} ({seconds['min']:.2f}-{seconds['max']:.2f})",
                 f"{found['cpu_seconds']['median']:.2f}",
+                f"{found['response_tokens']:.0f}",
                 *(f"{found['phases'][phase]:.3f}" for phase in PHASES),
                 f"{found['peak_gib']:.2f}",
                 *(ratio(ratios.get(mine)) for mine in own),

@@ -79,7 +79,9 @@ def test_a_ratio_compares_the_same_round(monkeypatch: pytest.MonkeyPatch):
 
     def answers(*seconds: float) -> list[dict]:
         phases = dict.fromkeys(setting.PHASES, 0.1)
-        return [{"seconds": s, "cpu_seconds": s, "phases": phases, "peak_gib": 1.0} for s in seconds]
+        return [
+            {"seconds": s, "cpu_seconds": s, "phases": phases, "peak_gib": 1.0, "response_tokens": 9} for s in seconds
+        ]
 
     # rounds 1 to 3: 2/1 = 2, 9/3 = 3, 8/2 = 4; the ratio of the medians would be 8/2 = 4
     made = table.summary({"ours": answers(1, 3, 2), "theirs": answers(2, 9, 8)}, setting.Setting(rollout=12))

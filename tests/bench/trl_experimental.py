@@ -51,8 +51,8 @@ class TokenReward(nn.Module):
 class Stepper(TrainerCallback):
     """Ends an iteration: answers, waits, and starts the clock of the next."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, gate: Gate, response_tokens: int) -> None:
+        self.gate, self.response_tokens = gate, response_tokens
         self.clock: Iteration = gate.wait()
         self.update_began: float | None = None
         self.logged: dict[str, float] = {}
@@ -88,7 +88,7 @@ class Stepper(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Called at the end of each iteration."""
         figures = {"score_mean": self.logged["objective/scores"], "kl": self.logged["objective/kl"]}
-        self.gate.answer(self.clock.record(**figures))
+        self.gate.answer(self.clock.record(**figures, response_tokens=self.response_tokens))
         self.clock = self.gate.wait()
 
 
@@ -104,7 +104,7 @@ def main() -> None:
         policy.save_pretrained(place)
         return {}
 
-    stepper = Stepper(Gate(save))
+    stepper = Stepper(Gate(save), task.setting.rollout * task.setting.response_tokens[1])
     measure(stepper, reward)
     with tempfile.TemporaryDirectory() as folder:
         trainer = PPOTrainer(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from appliance.data.ngrams import distinct
 from appliance.evaluate import statistics
 
 
@@ -104,9 +105,9 @@ def test_intervals_are_the_same_on_every_call():
 
 def test_distinct_by_hand():
     texts = ["a b a", "a b", ""]
-    assert statistics.distinct(texts, 1) == 2 / 5  # a, b of five words
-    assert statistics.distinct(texts, 2) == 2 / 3  # (a b), (b a) of (a b), (b a), (a b); no pair across texts
-    assert statistics.distinct([""], 2) == 0.0
+    assert distinct(texts, 1) == 2 / 5  # a, b of five words
+    assert distinct(texts, 2) == 2 / 3  # (a b), (b a) of (a b), (b a), (a b); no pair across texts
+    assert distinct([""], 2) == 0.0
 
 
 def test_variety_from_all_alike_to_all_different():

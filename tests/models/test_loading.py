@@ -119,6 +119,13 @@ def test_weights_that_are_only_pickle_are_refused_by_name(copy_of):
     assert "model.safetensors" in error.fix
 
 
+def test_pickle_is_not_read_beside_other_safetensors(copy_of):
+    folder = copy_of()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    assert refused(folder).what.startswith(f"{folder}: the weights cannot be loaded: ")
+
+
 def test_a_folder_without_a_tokenizer_is_refused(copy_of):
     folder = copy_of()
     (folder / "tokenizer.json").unlink()
@@ -321,10 +328,10 @@ def test_a_damaged_adapter_is_refused(adapter, damage):
 def test_an_activation_is_replaced_by_an_equal_faster_one_and_its_name_kept(folder_of):
     loaded = load_policy_model(str(folder_of("gpt2")), None)
     assert loaded.model.config.activation_function == "gelu_pytorch_tanh"
-    assert original_activation(loaded.model, loaded.folder) == {"activation_function": "gelu_new"}
+    assert original_activation(loaded.folder) == {"activation_function": "gelu_new"}
     for name in ("llama", "opt"):
         loaded = load_policy_model(str(folder_of(name)), None)
-        assert original_activation(loaded.model, loaded.folder) == {}
+        assert original_activation(loaded.folder) == {}
 
 
 def test_a_new_reward_model_has_the_folder_s_trunk_and_one_new_score(folder_of):

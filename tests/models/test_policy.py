@@ -210,7 +210,7 @@ def test_targets_that_no_module_has_are_an_error_for_people(folder_of, make_poli
     with pytest.raises(ModelError) as caught:
         make_policy(folder_of("llama"), "lora", lora={"targets": ["nothing"]})
     assert "LoRA does not fit LlamaForCausalLM" in caught.value.what
-    assert caught.value.fix == "set policy.lora.targets to its module names"
+    assert caught.value.fix == "set lora.targets to the names of its modules"
 
 
 def test_the_seed_gives_the_same_adapters(folder_of, ppo_config, precision):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import tensor
 
-from appliance.ppo.metrics import METRICS, correlation, distinct, response_kl, std, step_metrics
+from appliance.data.ngrams import distinct
+from appliance.ppo.metrics import METRICS, correlation, response_kl, std, step_metrics
 from appliance.ppo.scoring import Shaped
 from appliance.ppo.types import Batch, Prompts, Responses, Rollout
 from appliance.ppo.update import Progress
