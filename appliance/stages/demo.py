@@ -24,7 +24,7 @@ from appliance.stages.session import free_folder
 from appliance.store import rundir
 from appliance.store.files import write_text
 
-REVIEWS, PAIRS, PROMPTS = 6000, 6000, 1000
+REVIEWS, PAIRS, PROMPTS = 5000, 5000, 1000
 WRONG_SHARE = 0.1
 """Share of the pairs in which the rater was wrong: people are, and without it the task would be too easy to be true."""
 REPORT_PROMPTS, REPORT_SAMPLES = 15, 8
@@ -97,7 +97,7 @@ def stage_configs(folder: Path, seed: int) -> dict[str, SftConfig | RewardConfig
         "sft": {
             "policy": {"model": str(folder / "start" / "policy")},
             "data": {"source": str(folder / "data" / "reviews.txt")},
-            "training": {"epochs": 3, "batch": 32, "max_length_tokens": 128},
+            "training": {"epochs": 2, "batch": 32, "max_length_tokens": 128},
             "optimizer": {"learning_rate": 2e-3, "warmup_share": 0.05, "schedule": "cosine"},
         },
         "reward": {
@@ -125,9 +125,9 @@ def ppo_values(folder: Path) -> dict[str, Any]:
         "reward": {"source": "trained", "model": str(folder / "reward")},
         "prompts": {"source": str(folder / "data" / "prompts.txt")},
         "sampling": {"response_tokens": [16, 24]},
-        "batch": {"steps": 60, "rollout": 128, "minibatch": 32},
-        "kl": {"coef": 0.05, "adaptive": False},
-        "optimizer": {"learning_rate": 2e-4, "schedule": "linear"},
+        "batch": {"steps": 40, "rollout": 128, "minibatch": 32},
+        "kl": {"coef": 0.1, "adaptive": False},
+        "optimizer": {"learning_rate": 1.5e-4, "schedule": "linear"},
         "evaluation": {
             "every_steps": 10,
             "prompts": 64,
