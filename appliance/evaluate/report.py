@@ -16,7 +16,7 @@ from appliance.evaluate.verdict import agrees, count, duration, interval, judge,
 from appliance.store.files import explained, write_json, write_text
 
 SCHEMA = 1
-LINE_WIDTH = 110
+LINE_WIDTH = 160
 SIDE_FIGURES = ("distinct_1", "distinct_2", "length_tokens", "ended_share", "perplexity")
 
 
@@ -141,8 +141,8 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"Mean reward: {number(mean['before'])} before, {number(mean['after'])} after, change "
         f"{signed(report['difference'])}{interval_text(report['difference_ci95'])}, {p_text(report['p_value'])}.",
         f"Caution: KL {number(report['kl'])} nats per answer; {opinion}; {trouble}",
-        f'Example "{shorten(example["prompt"], 22)}": before "{shorten(example["before"], 28)}", '
-        f'after "{shorten(example["after"], 28)}"',
+        f'Example "{shorten(example["prompt"], 34)}": before "{shorten(example["before"], 46)}", '
+        f'after "{shorten(example["after"], 46)}"',
     )
     return [shorten(line, LINE_WIDTH) for line in lines]
 

@@ -154,7 +154,7 @@ def test_lines_stay_short_and_printable(compare, long):
     found = build(named, model=f"/a/very/long/{long}", reward=long, events=[ALARM | {"what": long}])
     lines = report.summary_lines(found)
     assert len(lines) == 5
-    assert all(len(line) <= 110 and line.isprintable() for line in lines)
+    assert all(len(line) <= 160 and line.isprintable() for line in lines)
 
 
 def test_warnings_and_a_missing_opinion_are_in_the_caution(compare):
