@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -43,6 +44,11 @@ def quiet_libraries(environ: dict[str, str], *, offline: bool) -> None:
         environ["HF_HUB_OFFLINE"] = environ["HF_DATASETS_OFFLINE"] = "1"
 
 
+def run_of(checkpoint: str) -> Path:
+    """The run folder that a checkpoint is in."""
+    return Path(checkpoint).parent.parent
+
+
 def main() -> None:
     """Run a command and turn every way it can end into an exit code and, where it failed, a message with its fix."""
     try:
@@ -52,8 +58,10 @@ def main() -> None:
         click.echo(f"error: {error.what}\n  fix: {error.fix}", err=True)
         code = 1
     except StoppedByUser as stopped:
-        where = f" Its checkpoint: {stopped.checkpoint}" if stopped.checkpoint else ""
-        click.echo(f"stopped.{where}\n  go on with: --resume", err=True)
+        where, how = "", "--resume"
+        if stopped.checkpoint:
+            where, how = f" Its checkpoint: {stopped.checkpoint}", f"--run-dir {run_of(stopped.checkpoint)} --resume"
+        click.echo(f"stopped.{where}\n  go on with: {how}", err=True)
         code = STOPPED
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped at once; the last checkpoint is what is left", err=True)

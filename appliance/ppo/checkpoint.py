@@ -170,7 +170,9 @@ def folder_of(checkpoints: Path, step: int, minibatch: int = 0) -> Path:
 
 
 def prune(checkpoints: Path, *, keep: int, best: int | None) -> None:
-    """Remove all but the newest `keep` checkpoints and the one after step `best`."""
+    """Remove all but the newest `keep` checkpoints and the one after step `best`, and what a killed write left."""
+    for left in checkpoints.glob(".step-*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
     for old in found(checkpoints)[:-keep]:
         if old.step != best or old.minibatch:
             shutil.rmtree(old.folder)

@@ -49,7 +49,7 @@ def train(pieces: Pieces, state: State, run: RunDir, journal: Journal, stop: Sto
     learner = pieces.learner
     config, policy = learner.config, learner.policy
     work, checked = unfinished, unfinished is not None
-    if state.step == 0 and work is None:
+    if state.step == 0 and not run.read_log("metrics.jsonl"):  # a run that was stopped in its first step has it
         measured, samples = measure_held_out(pieces, state)
         journal.step({"step": 0} | measured, samples=samples)
     while state.step < config.batch.steps:
@@ -180,6 +180,7 @@ def resume(pieces: Pieces, state: State, run: RunDir, journal: Journal) -> Work 
             continue
         record, interlude = checkpoint.read(place.folder, pieces.learner, state.dice, verified=True)
         state.restore(record["state"])
+        journal.at_step = state.step
         run.truncate_logs(state.step)
         journal.notice(f"going on after step {state.step} ({place.folder.name})")
         if interlude is None:

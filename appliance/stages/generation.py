@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from appliance.config import PpoConfig
+from appliance.config import PpoConfig, RewardConfig
 from appliance.config.base import TokenRange
 from appliance.config.ppo import Sampling
 from appliance.engines._choice import make_engine
@@ -63,7 +63,9 @@ def _source(model: str) -> tuple[str, Sampling]:
     if not (folder / "config.yaml").exists():
         return model, default
     run = RunDir(folder)
+    config = run.config()
+    if isinstance(config, RewardConfig):
+        raise ModelError(f"{folder} is a reward model: it scores texts and writes none", "give a run of sft or ppo")
     if not (run.model / "config.json").exists():
         raise ModelError(f"{folder} has no result yet", "let it finish, or give a model folder")
-    config = run.config()
     return str(run.model), config.sampling if isinstance(config, PpoConfig) else default

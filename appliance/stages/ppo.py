@@ -69,7 +69,9 @@ def _train(
     steps = config.batch.steps
     with progress("PPO", steps) as shown, tracking(config, run) as tracker:
         journal = Journal(run, steps, shown, tracker)
-        _introduce(config, policy, sets, journal, resume=resume)
+        problem = packing_problem(policy, sets.train, config.sampling.response_tokens.high)
+        if problem is not None:
+            policy.use_padding()
         learner = make_learner(policy, config)
         state = new_state(config, sets.train, journal.notice)
         pieces = Pieces(
@@ -81,6 +83,8 @@ def _train(
             decode=decoder(loaded.tokenizer),
         )
         unfinished = go_back(pieces, state, run, journal) if resume else None
+        if not run.read_log("metrics.jsonl"):  # a resumed run has said it before
+            _introduce(config, policy, sets, journal, problem)
         shown.begin_at(state.step)
         if state.step < steps:
             longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
@@ -94,17 +98,14 @@ def _train(
     return sets.report
 
 
-def _introduce(config: PpoConfig, policy: Policy, sets: PromptSets, journal: Journal, *, resume: bool) -> None:
-    """Chooses how the model is read, and says what will run; a resumed run has said it before."""
-    problem = packing_problem(policy, sets.train, config.sampling.response_tokens.high)
-    if problem is not None:
-        policy.use_padding()
-    if resume:
-        return
+def _introduce(
+    config: PpoConfig, policy: Policy, sets: PromptSets, journal: Journal, packing_problem: str | None
+) -> None:
+    """Says what was noticed in the prompts, and what will run."""
     for note in sets.notes:
         journal.notice(note)
-    if problem is not None:
-        journal.notice(f"this model is read with padding, which is slower: {problem}")
+    if packing_problem is not None:
+        journal.notice(f"this model is read with padding, which is slower: {packing_problem}")
     trainable = sum(p.numel() for p in policy.trainable().values())
     everything = sum(p.numel() for model in (policy.model.lm, policy.critic) for p in model.parameters())
     journal.notice(

@@ -32,33 +32,34 @@ def prompt_sets(config: PpoConfig, model: PreTrainedModel, tokenizer: PreTrained
     found = tokenize_prompts(tokenizer, read.texts, length=options.length_tokens, seed=config.seed)
     notes = [*read.notes, *found.notes]
     _check(found, config, model, origin=options.source)
-    needed = wanted.prompts + (0 if wanted.report_file else wanted.report_prompts)
-    distinct = len(set(found.texts))
-    if distinct <= needed:
-        raise DataError(
-            f"{options.source}: {distinct} distinct prompts, but {needed} are held out (evaluation.prompts "
-            f"{wanted.prompts}, evaluation.report_prompts {wanted.report_prompts}) and at least one must be left",
-            "give more prompts, or lower evaluation.prompts and evaluation.report_prompts",
-        )
-    aside = held_out(found.texts, count=needed, seed=config.seed)
-    first = {text: row for row, text in reversed(list(enumerate(found.texts)))}
-    kept = [row for row, apart in enumerate(aside) if apart and first[found.texts[row]] == row]
-    train = [row for row, apart in enumerate(aside) if not apart]
+    rows, report = list(range(len(found))), None
     if wanted.report_file:
         report = report_prompts(config, wanted.report_file, model, tokenizer)
         asked = set(report.texts)
-        leaked = [row for row in train if found.texts[row] in asked]
-        if leaked:
-            notes.append(f"{len(leaked)} prompts of {wanted.report_file} were taken out of the training prompts")
-            train = [row for row in train if found.texts[row] not in asked]
-        if not train:
+        rows = [row for row in rows if found.texts[row] not in asked]
+        if not rows:
             raise DataError(
-                f"every training prompt is in {wanted.report_file} too", "give other prompts for the report"
+                f"every prompt of {options.source} is in {wanted.report_file} too", "give other prompts for the report"
             )
-        return PromptSets(found.pick(train), found.pick(kept), report, notes)
-    return PromptSets(
-        found.pick(train), found.pick(kept[wanted.report_prompts :]), found.pick(kept[: wanted.report_prompts]), notes
-    )
+        if len(rows) < len(found):
+            notes.append(
+                f"{len(found) - len(rows)} prompts of {wanted.report_file} were taken out of the other prompts"
+            )
+    needed = wanted.prompts + (0 if report is not None else wanted.report_prompts)
+    texts = [found.texts[row] for row in rows]
+    if len(set(texts)) <= needed:
+        raise DataError(
+            f"{options.source}: {len(set(texts))} distinct prompts, but {needed} are held out (evaluation.prompts "
+            f"{wanted.prompts}, evaluation.report_prompts {wanted.report_prompts}) and at least one must be left",
+            "give more prompts, or lower evaluation.prompts and evaluation.report_prompts",
+        )
+    aside = held_out(texts, count=needed, seed=config.seed)
+    train = [row for row, apart in zip(rows, aside, strict=True) if not apart]
+    once = {found.texts[row]: row for row, apart in reversed(list(zip(rows, aside, strict=True))) if apart}
+    kept = sorted(once.values())
+    if report is None:
+        report, kept = found.pick(kept[: wanted.report_prompts]), kept[wanted.report_prompts :]
+    return PromptSets(found.pick(train), found.pick(kept), report, notes)
 
 
 def report_prompts(config: PpoConfig, file: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prompts:

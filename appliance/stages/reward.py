@@ -64,7 +64,7 @@ def run(config: RewardConfig, run: RunDir, *, resume: bool = False) -> dict[str,
                 optimizers=trl.optimizers(model, config.optimizer, steps),
                 callbacks=[reporter],
             )
-            trl.fit(trainer, run, reporter, resume=resume)
+            trl.fit(trainer, run, reporter, precision, resume=resume)
 
         def fill(place: Path) -> None:
             model.save_pretrained(place)

@@ -65,7 +65,7 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
                 optimizers=(optimizer, schedule),
                 callbacks=[reporter],
             )
-            trl.fit(trainer, run, reporter, resume=resume)
+            trl.fit(trainer, run, reporter, precision, resume=resume)
         loss = trainer.evaluate()["eval_loss"] if aside else None
         merged = model.merge_and_unload() if config.lora is not None else model
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from appliance.ppo.journal import Tracker
 from appliance.ppo.pieces import Stop
 from appliance.ppo.update import learning_rate_share
 from appliance.progress import Progress
+from appliance.store.files import explained
 from appliance.store.rundir import RunDir
 
 CHECKPOINTS = 4
@@ -129,14 +131,19 @@ class Reporter(TrainerCallback):
             self.tracker(numbers, state.global_step)
 
 
-def fit(trainer: Trainer, run: RunDir, reporter: Reporter, *, resume: bool) -> None:
-    """Train from the start, or with `resume` from the newest checkpoint. Raises StoppedByUser with one written."""
+def fit(trainer: Trainer, run: RunDir, reporter: Reporter, precision: Precision, *, resume: bool) -> None:
+    """Train from the start, or with `resume` from the newest checkpoint.
+
+    Raises StoppedByUser with a checkpoint written, ApplianceError when the disk is full.
+    """
     last = newest_checkpoint(run.checkpoints) if resume else None
     step = int(last.name.rpartition("-")[2]) if last is not None else 0
     run.truncate_logs(step if last is not None else -1)
     reporter.shown.begin_at(step)
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
+    by_us = precision.active() if precision.device.type == "cpu" else nullcontext()  # on a GPU the trainer's autocast
+    with explained(run.checkpoints), by_us:
+        trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
     if reporter.stopped:
         raise StoppedByUser(str(newest_checkpoint(run.checkpoints)))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 
-OUT_OF_SPACE = ("No space left", "Disk quota exceeded", "os error 28", "os error 122")
+OUT_OF_SPACE = ("No space left", "Disk quota exceeded", "os error 28", "os error 122", "PytorchStreamWriter failed")
 
 
 @contextmanager

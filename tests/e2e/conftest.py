@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from appliance.cli import main
 from appliance.config import PpoConfig, parse
 from appliance.config.load import STAGES
+from appliance.store import rundir
+from appliance.store.rundir import RunDir
 
 GOOD = [f"w{i}" for i in range(0, 94, 2)]
 BAD = [f"w{i}" for i in range(1, 94, 2)]
@@ -82,7 +85,12 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     """appliance("train", "ppo", ..., at={...}): the command line in a fork of one process (see forked.py)."""
     place = tmp_path_factory.mktemp("processes")
     out, err = place / "out", place / "err"
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "APPLIANCE_DATA": str(place)}
+    environ = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "APPLIANCE_DATA": str(place),
+    }
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("forked.py"))],
         stdin=subprocess.PIPE,
@@ -115,3 +123,34 @@ def write_config(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
         return str(file)
 
     return write
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """command("train", "ppo", ...): the command line in this process, where a test may have replaced something."""
+    monkeypatch.setattr(main, "quiet_libraries", lambda environ, *, offline: None)
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "appliance-data"))
+
+    def run(*argv: str) -> Ended:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["appliance", *argv])
+        with pytest.raises(SystemExit) as end:
+            main.main()
+        return Ended(end.value.code, *capsys.readouterr())  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def finish(tmp_path: Path) -> Callable[..., tuple[RunDir, dict[str, Any]]]:
+    """finish(config, "name"): a PPO run of the config to its end in this process; its folder and its report."""
+
+    def run(config: PpoConfig, name: str = "run") -> tuple[RunDir, dict[str, Any]]:
+        from appliance.stages import ppo
+
+        made = rundir.create(tmp_path / name, config)
+        return made, ppo.run(config, made)
+
+    return run

@@ -20,7 +20,9 @@ import torch
 import appliance.engines.eager
 import appliance.engines.plain
 import appliance.rewards.keyword
-import appliance.stages.ppo  # noqa: F401  # so that no fork has to
+import appliance.stages.ppo
+import appliance.stages.reward
+import appliance.stages.sft  # noqa: F401  # so that no fork has to
 from appliance.cli.main import main
 
 

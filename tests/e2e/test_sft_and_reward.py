@@ -1,0 +1,164 @@
+"""The two stages before PPO in their variants: adapters, packing, prompts, decoders as reward models."""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Trainer
+
+from appliance import parts
+from appliance.config import parse
+from appliance.data.split import held_out
+from appliance.errors import ApplianceError, DataError
+from appliance.store import rundir
+from appliance.store.rundir import RunDir
+
+BRIEF = {"epochs": 2, "batch": 8, "microbatch": 4, "max_length_tokens": 16}
+FAST = {"learning_rate": 1e-2}
+
+
+@pytest.fixture
+def trained(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple[RunDir, dict[str, Any]]]:
+    """trained("sft", rows, **sections): a run over these rows in this process; its folder and result."""
+
+    def run(
+        stage: str, rows: list[dict[str, str]], name: str = "run", **sections: Any
+    ) -> tuple[RunDir, dict[str, Any]]:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        values = {"stage": stage, "device": "cpu", "training": BRIEF, "optimizer": FAST, "data": {}}
+        values["policy" if stage == "sft" else "model"] = {"model": str(folder_of("gpt2"))}
+        for section, chosen in sections.items():
+            values[section] = values.get(section, {}) | chosen if isinstance(chosen, dict) else chosen
+        values["data"] = {"source": str(file)} | values["data"]
+        config = parse(values, origin="here")
+        made = rundir.create(tmp_path / name, config)
+        return made, parts.load("stages", stage).run(config, made)
+
+    return run
+
+
+TEXTS = [{"text": f"w{i % 30} w{(i + 1) % 30} w{(i + 2) % 30}", "prompt": f"w{i % 10}"} for i in range(60)]
+PAIRS = [{"prompt": f"w{i} ", "chosen": f"w{60 + i % 8} w60", "rejected": f"w{70 + i % 8} w70"} for i in range(50)]
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"lora": {"rank": 2}},
+        {"training": BRIEF | {"packing": True}},
+        {"data": {"prompt_column": "prompt"}},
+        {"data": {"held_out_share": 0}},
+        {"training": BRIEF | {"max_steps": 3}, "trackers": ["tensorboard"]},
+    ],
+    ids=["plain", "lora", "packing", "prompts", "nothing held out", "max_steps and tracker"],
+)
+def test_a_policy_learns_to_write_the_texts(sections, trained, folder_of):
+    run, result = trained("sft", TEXTS, **sections)
+    assert run.status()["state"] == "done"
+    metrics = run.read_log("metrics.jsonl")
+    assert [line["step"] for line in metrics] == list(range(1, result["steps"] + 1))
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+    if sections.get("data", {}).get("held_out_share") == 0:
+        assert result["held_out_loss"] is None
+    else:
+        assert result["held_out_perplexity"] == pytest.approx(math.exp(result["held_out_loss"]))
+    before, after = load_file(folder_of("gpt2") / "model.safetensors"), load_file(run.model / "model.safetensors")
+    assert before.keys() == after.keys()  # adapters are merged
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    AutoModelForCausalLM.from_pretrained(run.model)
+    if "trackers" in sections:
+        assert list((run.path / "trackers").rglob("events.out.tfevents*"))
+
+
+def test_the_held_out_loss_is_the_models_own(trained, tokenizer):
+    """Counted again from the exported model: mean over all held-out tokens of -log p, each text with its end."""
+    run, result = trained("sft", TEXTS, training=BRIEF | {"microbatch": 1})
+    texts = [row["text"] for row in TEXTS]
+    aside = [text for text, apart in zip(texts, held_out(texts, 0.05, seed=1), strict=True) if apart]
+    assert len(aside) == result["held_out_texts"] == 4  # 2 of 30 texts, each there twice
+    model = AutoModelForCausalLM.from_pretrained(run.model).eval()
+    surprise = []
+    for text in aside:
+        ids = torch.tensor([[*tokenizer(text)["input_ids"], 0]])
+        with torch.no_grad():
+            lp = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+        surprise.append(-float(lp.mean()))
+    assert result["held_out_loss"] == pytest.approx(sum(surprise) / len(surprise), abs=1e-4)  # all are of one length
+
+
+@pytest.mark.parametrize("sections", [{}, {"training": BRIEF | {"center_coef": 0.01}}], ids=["plain", "centred"])
+def test_a_reward_model_learns_which_side_is_better(sections, trained):
+    run, result = trained("reward", PAIRS, **sections)
+    assert run.status()["state"] == "done"
+    assert result["held_out_accuracy"] > 0.9  # w6. is always better than w7.
+    low, high = result["held_out_accuracy_ci95"]
+    assert 0 <= low <= result["held_out_accuracy"] <= high <= 1
+    assert result["pairs"] + result["held_out_pairs"] == 50
+    assert result["held_out_pairs"] == 5
+    assert AutoModelForSequenceClassification.from_pretrained(run.model).config.num_labels == 1
+    source = parts.load("rewards", "trained")
+    score = source.make(source.Options(model=str(run.path)), torch.device("cpu"))
+    good, bad = score(["w1 ", "w1 "], ["w61 w60", "w71 w70"]).tolist()
+    assert good > bad
+    assert good < 5  # in standard deviations: the folder says its mean and spread
+    assert bad > -5
+
+
+def test_a_trained_decoder_may_be_both_the_reward_and_the_critic_of_ppo(trained, tiny, finish):
+    judge, _ = trained("reward", PAIRS, "judge")
+    config = tiny(
+        reward={"source": "trained", "model": str(judge.path)},
+        critic={"kind": "separate", "model": str(judge.model)},
+        batch={"steps": 1},
+    )
+    run, _ = finish(config, "ppo")
+    assert run.status()["state"] == "done"
+
+
+@pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="this CPU has no bf16 instructions")
+@pytest.mark.parametrize(("stage", "rows"), [("sft", TEXTS), ("reward", PAIRS)])
+def test_bf16_is_used_on_a_cpu_too(stage, rows, trained):
+    runs = [trained(stage, rows, compute, compute=compute)[0] for compute in ("fp32", "bf16")]
+    fine, coarse = (run.read_log("metrics.jsonl")[0]["loss"] for run in runs)
+    assert fine != coarse
+    assert coarse == pytest.approx(fine, rel=0.05)
+
+
+@pytest.mark.parametrize(("stage", "rows"), [("sft", TEXTS), ("reward", PAIRS)])
+def test_a_disk_that_is_full_while_checkpointing_is_a_message_and_the_run_goes_on(
+    stage, rows, trained, monkeypatch, tmp_path
+):
+    plain = Trainer._save_checkpoint
+    calls = []
+
+    def full(self: Trainer, *args: Any, **options: Any) -> None:
+        calls.append(self.state.global_step)
+        if len(calls) == 2:
+            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}").mkdir()  # what was begun
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_checkpoint", full)
+        with pytest.raises(ApplianceError, match="the disk is full: "):
+            trained(stage, rows)
+    run = RunDir(tmp_path / "run")
+    assert run.status()["state"] == "failed"
+    parts.load("stages", stage).run(run.config(), run, resume=True)
+    assert run.status()["state"] == "done"
+    steps = [line["step"] for line in run.read_log("metrics.jsonl")]
+    assert steps == list(range(1, steps[-1] + 1))
+
+
+def test_data_that_leaves_nothing_to_train_on_is_a_message(trained):
+    with pytest.raises(DataError, match="no pair is left to train on"):
+        trained("reward", PAIRS, training=BRIEF | {"max_length_tokens": 2})

@@ -1,0 +1,233 @@
+"""The loop over a tiny GPT-2 in this process: what it measures when, what it keeps, when it refuses to go on."""
+
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from appliance.engines._choice import make_engine
+from appliance.errors import ApplianceError, StoppedByUser
+from appliance.models.build import build_policy
+from appliance.ppo import checkpoint, loop
+from appliance.ppo.feed import prompts_from_ids
+from appliance.ppo.invariants import InvariantError
+from appliance.ppo.journal import Journal
+from appliance.ppo.metrics import EVAL_METRICS, METRICS
+from appliance.ppo.pieces import Pieces
+from appliance.ppo.state import State, new_state
+from appliance.ppo.update import make_learner
+from appliance.progress import Progress
+from appliance.store.rundir import RunDir
+
+PROMPTS = [[2 + row, 5, 9 + row][: 1 + row % 3] for row in range(12)]
+SMALL = {
+    "batch": {"steps": 3, "rollout": 4, "minibatch": 2},
+    "sampling": {"response_tokens": [2, 4]},
+    "evaluation": {"every_steps": 2},
+    "checkpoint": {"every_steps": 2},
+    "ppo": {"epochs": 1},
+    "scores": {"scale": "running", "center": True},
+}
+
+
+def even_tokens(prompts: list[str], responses: list[str]) -> torch.Tensor:
+    """A score for each word whose number is even."""
+    return torch.tensor([sum(int(word[1:]) % 2 == 0 for word in text.split()) for text in responses]).float()
+
+
+def decode(prompts: list[list[int]], responses: list[list[int]]) -> list[str]:
+    """Words named after their tokens."""
+    return [" ".join(f"w{i}" for i in row) for row in responses]
+
+
+class Loop:
+    """A run over the tiny GPT-2 in a folder; the same folder again is the same run resumed."""
+
+    def __init__(self, config: Any, precision: Any, folder: Path, **changed: Any) -> None:
+        self.run = RunDir(folder)
+        policy, _ = build_policy(config, precision)
+        prompts = prompts_from_ids(PROMPTS, [" ".join(map(str, row)) for row in PROMPTS])
+        pieces: dict[str, Any] = {
+            "learner": make_learner(policy, config),
+            "engine": make_engine(policy, config.sampling, (0,)),
+            "source": even_tokens,
+            "opinion": None,
+            "held_out": prompts.rows(torch.arange(3)),
+            "decode": decode,
+        }
+        self.pieces = Pieces(**(pieces | changed))
+        shown = Progress("PPO", config.batch.steps, 0, bars=False, stream=StringIO())
+        self.journal = Journal(self.run, config.batch.steps, shown, None)
+        self.state: State = new_state(config, prompts.rows(torch.arange(3, 12)), self.journal.notice)
+
+    def train(self, stop: Callable[[], bool] = lambda: False, *, resume: bool = False) -> list[dict[str, Any]]:
+        """The metrics of the whole run."""
+        unfinished = loop.resume(self.pieces, self.state, self.run, self.journal) if resume else None
+        loop.train(self.pieces, self.state, self.run, self.journal, stop, unfinished=unfinished)
+        return self.run.read_log("metrics.jsonl")
+
+
+@pytest.fixture
+def begin(folder_of: Any, ppo_config: Any, precision: Any, tmp_path: Path) -> Callable[..., Loop]:
+    """begin(section={...}, source=...): a Loop; sections replace those of SMALL key by key."""
+
+    def make(name: str = "run", pieces: dict[str, Any] | None = None, **sections: Any) -> Loop:
+        chosen = {key: SMALL.get(key, {}) | sections.get(key, {}) for key in SMALL.keys() | sections.keys()}
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Loop(ppo_config(folder_of("gpt2"), **chosen), precision, tmp_path / name, **(pieces or {}))
+
+    return make
+
+
+def test_each_step_has_every_metric_and_held_out_ones_when_they_are_due(begin):
+    metrics = begin().train()
+    held_out = EVAL_METRICS.keys() - {"eval_opinion_mean"}
+    assert [line["step"] for line in metrics] == [0, 1, 2, 3]
+    assert metrics[0].keys() == {"step"} | held_out  # before the first step
+    assert metrics[1].keys() == METRICS.keys()
+    assert metrics[2].keys() == METRICS.keys() | held_out  # every second
+    assert metrics[3].keys() == METRICS.keys() | held_out  # the last
+    assert [line["sequences"] for line in metrics[1:]] == [4, 8, 12]
+
+
+def test_held_out_prompts_are_scored_at_checkpoints_too(begin):
+    metrics = begin(evaluation={"every_steps": 9}, checkpoint={"every_steps": 1}).train()
+    assert all("eval_score_mean" in line for line in metrics)
+
+
+def test_only_as_many_checkpoints_stay_as_are_asked_for_and_the_best(begin, monkeypatch):
+    values = {0: 0.0, 1: 1.0, 2: 5.0, 3: 2.0, 4: 3.0, 5: 1.0}
+    plain = loop.measure_held_out
+
+    def told(pieces: Pieces, state: State) -> Any:
+        measured, samples = plain(pieces, state)
+        return measured | {"eval_score_mean": values[state.step], "eval_kl": 0.0}, samples
+
+    monkeypatch.setattr(loop, "measure_held_out", told)
+    one = begin(batch={"steps": 5}, checkpoint={"every_steps": 1, "keep": 2})
+    one.train()
+    assert [place.step for place in checkpoint.found(one.run.checkpoints)] == [2, 4, 5]
+    assert one.state.best == {"step": 2, "objective": 5.0}
+
+
+def test_the_best_is_by_score_minus_the_price_of_its_kl(begin, monkeypatch):
+    kls = {0: 0.0, 1: 1.0, 2: 30.0, 3: 40.0}
+    plain = loop.measure_held_out
+
+    def told(pieces: Pieces, state: State) -> Any:
+        measured, samples = plain(pieces, state)
+        return measured | {"eval_score_mean": float(state.step), "eval_kl": kls[state.step]}, samples
+
+    monkeypatch.setattr(loop, "measure_held_out", told)
+    one = begin(checkpoint={"every_steps": 1}, kl={"coef": 0.5})
+    one.train()
+    assert one.state.best == {"step": 1, "objective": 0.5}  # 1 - .5; 2 - 15; 3 - 20
+
+
+def test_the_kl_price_follows_the_kl_of_the_step_and_holds_from_the_next_on(begin):
+    kl = {"coef": 0.2, "adaptive": True, "target_nats_per_sequence": 6.0, "horizon_sequences": 40}
+    metrics = begin(kl=kl).train()
+    assert metrics[1]["kl_coef"] == 0.2
+    # error = clip(kl / 6 - 1, -.2, .2) is -.2 near the start; 4 of 40 responses: 1 - .2 * .1 = .98 a step
+    assert [line["kl"] < 4.8 for line in metrics[1:3]] == [True, True]
+    assert [line["kl_coef"] for line in metrics[2:]] == pytest.approx([0.2 * 0.98, 0.2 * 0.98**2])
+    fixed = begin("fixed", kl={"coef": 0.2, "adaptive": False}).train()
+    assert {line["kl_coef"] for line in fixed[1:]} == {0.2}
+
+
+def test_every_training_prompt_comes_before_any_comes_again(begin):
+    asked: list[str] = []
+
+    def listen(prompts: list[str], responses: list[str]) -> torch.Tensor:
+        asked.extend(prompts)
+        return even_tokens(prompts, responses)
+
+    begin(
+        "run", {"source": listen}, batch={"steps": 2, "rollout": 9, "minibatch": 9}, evaluation={"every_steps": 9}
+    ).train()
+    rollouts = [asked[3:12], asked[12:21]]  # after three held-out ones
+    train = sorted(" ".join(map(str, row)) for row in PROMPTS[3:])
+    assert [sorted(rollout) for rollout in rollouts] == [train, train]
+
+
+def test_numbers_that_contradict_each_other_end_the_run_before_the_first_optimizer_step(begin, monkeypatch):
+    one = begin()
+    weights = [p.detach().clone() for p in one.pieces.learner.parameters.values()]
+    plain = loop.evaluate
+    monkeypatch.setattr(loop, "evaluate", lambda *a, **o: _shifted(plain(*a, **o)))
+    with pytest.raises(InvariantError, match="ratio is not 1"):
+        one.train()
+    assert all(torch.equal(a, b) for a, b in zip(weights, one.pieces.learner.parameters.values(), strict=True))
+    assert [line["step"] for line in one.run.read_log("metrics.jsonl")] == [0]
+
+
+def _shifted(rollout: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(rollout, logprobs=rollout.logprobs - 0.5)
+
+
+def test_a_score_that_is_no_number_ends_the_run_with_the_text(begin):
+    def broken(prompts: list[str], responses: list[str]) -> torch.Tensor:
+        return torch.full((len(prompts),), float("nan"))
+
+    with pytest.raises(ApplianceError, match="the reward source gave nan for 3 of 3 texts"):
+        begin("run", {"source": broken}).train()
+
+
+def test_a_run_that_is_stopped_before_its_first_step_measures_once(begin):
+    whole = begin("whole").train()
+    with pytest.raises(StoppedByUser) as stopped:
+        begin().train(lambda: True)
+    assert stopped.value.checkpoint.endswith("step-000000")
+    assert begin().train(resume=True) == whole
+
+
+@pytest.mark.parametrize("asked", range(2, 12))
+def test_a_run_that_is_stopped_whenever_it_looks_ends_the_same(asked, begin):
+    """The `asked`-th time that the loop looks whether it should stop, it should."""
+    whole = begin("whole").train()
+    looks = iter(range(1, 99))
+    with pytest.raises(StoppedByUser):
+        begin().train(lambda: next(looks) >= asked)
+    assert begin().train(resume=True) == whole
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"policy": {"train": "lora"}},
+        {"policy": {"train": "top_layers", "top_layers": 1}},
+        {"kl": {"placement": "loss", "estimator": "k2"}},
+        {"ppo": {"epochs": 2, "stop_kl": 1e-9}},  # the epochs end after their first minibatch but one
+        {"batch": {"steps": 3, "rollout": 4, "minibatch": 2, "microbatch": 1}},
+    ],
+    ids=["lora", "top layers", "kl in the loss", "stopped early", "micro-batches"],
+)
+@pytest.mark.parametrize("asked", [4, 6])
+def test_a_step_that_was_left_in_the_middle_goes_on_there(asked, sections, begin):
+    whole = begin("whole", **sections).train()
+    looks = iter(range(1, 99))
+    with pytest.raises(StoppedByUser):
+        begin(**sections).train(lambda: next(looks) >= asked)
+    assert begin(**sections).train(resume=True) == whole
+
+
+def test_a_run_without_any_whole_checkpoint_begins_anew(begin):
+    whole = begin("whole").train()
+    with pytest.raises(StoppedByUser):
+        begin().train(lambda: True)
+    one = begin()
+    (one.run.checkpoints / "step-000000" / "manifest.json").unlink()
+    assert one.train(resume=True) == whole
+    said = [event["what"] for event in one.run.read_log("events.jsonl")]
+    assert "there is no checkpoint yet: beginning anew" in said
+
+
+def test_a_checkpoint_of_another_model_is_refused(begin):
+    begin(batch={"steps": 2}).train()
+    with pytest.raises(ApplianceError, match="holds other weights than the model has"):
+        begin(policy={"train": "lora"}, batch={"steps": 2}).train(resume=True)
