@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "appliance"
 
 LAYERS = [
-    {"errors", "settings", "parts", "progress"},
-    {"config", "store", "data"},
+    {"errors", "settings", "parts", "progress", "preflight.verdict"},
+    {"config", "store", "data", "preflight.need"},
     {f"ppo.{name}" for name in ("types", "kl", "advantages", "losses", "logprobs", "memory", "feed")},
-    {"models", "engines", "rewards"},
+    {"models", "engines", "rewards"} | {f"preflight.{name}" for name in ("host", "nvml", "check", "checks")},
     {f"ppo.{name}" for name in ("rollout", "scoring", "update", "checkpoint", "metrics", "alarms", "invariants")}
     | {f"ppo.{name}" for name in ("state", "pieces", "clock", "held_out", "journal", "probe")},
     {"ppo.loop", "stages", "evaluate"},
-    {"cli"},
+    {"preflight", "cli"},
 ]
 """A module imports from its own layer and from those before it."""
 
@@ -144,9 +144,9 @@ def test_no_imports_go_in_a_circle():
 
 
 def is_light(module: str) -> bool:
-    """Layers 1 and 2, the reward sources and the command line start without torch."""
+    """Layers 1 and 2, the reward sources, preflight and the command line start without torch."""
     source = module.startswith("rewards.") and not module.startswith("rewards._")
-    return layer_of(module) in (1, 2) or source or module.partition(".")[0] == "cli"
+    return layer_of(module) in (1, 2) or source or module.partition(".")[0] in ("preflight", "cli")
 
 
 def heavy_top_level(tree: ast.Module) -> list[str]:
