@@ -24,4 +24,4 @@ def load(folder: str, name: str) -> ModuleType:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"there is no {name!r} in {folder}", f"{hint}choose one of: {', '.join(known)}")
-    return importlib.import_module(f"appliance.{folder}.{name}")
+    return importlib.import_module(f"appliance.{folder.replace('/', '.')}.{name}")

@@ -10,6 +10,8 @@ from appliance import __version__, settings
 from appliance.cli.demo import demo
 from appliance.cli.evaluate import evaluate
 from appliance.cli.generate import generate
+from appliance.cli.gpu import gpu
+from appliance.cli.preflight import preflight
 from appliance.cli.runs import runs
 from appliance.cli.train import train
 from appliance.cli.validate import validate
@@ -28,7 +30,7 @@ def commands() -> None:
     """
 
 
-for _command in (demo, train, evaluate, generate, validate, runs):
+for _command in (demo, train, evaluate, generate, validate, runs, preflight, gpu):
     commands.add_command(_command)
 
 

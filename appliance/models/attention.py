@@ -10,15 +10,20 @@ A layout is active only inside `attending`; outside it the model is untouched.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "appliance"
+
+SHORT = 128
+"""Up to this many tokens a CPU is faster with plain batched products than with the fused kernel, whose blocks are larger."""
 
 
 class CannotPack(Exception):
@@ -78,26 +83,98 @@ class Packed:
     bias: Tensor
     cache: KvCache | None = None
     cache_slots: Tensor | None = None
+    indices: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Causal attention within each sequence. query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
         if self.cache is not None and self.cache_slots is not None:
             self.cache.write(layer, self.cache_slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
+        if query.device.type == "cpu" and (self.width <= SHORT or not _fused(query)):
+            return _ShortAttention.apply(query, key, value, self, scaling or query.shape[-1] ** -0.5)
         query, key, value = (self._unpack(x) for x in (query, key, value))  # [B, H, T, D]
         key, value = _repeat_heads(key, query), _repeat_heads(value, query)
-        if _fused(query):
-            out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-        else:
-            weights = torch.matmul(query, key.transpose(-1, -2)) * (scaling or query.shape[-1] ** -0.5)
-            out = torch.matmul((weights + self.bias).softmax(dim=-1), value)
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         flat = out.transpose(1, 2).reshape(self.sequences * self.width, -1)
         return flat.index_select(0, self.slots).view(1, len(self.slots), *out.shape[1::2])
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """[B, T] number of the token that stands there, 0 where none does."""
+        numbers = torch.arange(len(self.slots), device=self.slots.device)
+        return numbers.new_zeros(self.sequences * self.width).index_copy_(0, self.slots, numbers).view(-1, self.width)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """[B, 1, T, 1]: 1.0 where a token stands, else 0.0."""
+        flat = self.bias.new_zeros(self.sequences * self.width).index_fill_(0, self.slots, 1.0)
+        return flat.view(self.sequences, 1, self.width, 1)
+
+    def out_of(self, x: Tensor, heads: int) -> Tensor:
+        """x [1, H', N, D] as [B * heads, T, D], each of its H' heads repeated; what stands where no token is, is arbitrary."""
+        shared, dim = x.shape[1], x.shape[3]
+        if x.stride(3) != 1 or x.stride(1) != dim or x.stride(2) % dim:
+            x = x.transpose(1, 2).contiguous().transpose(1, 2)
+        step = x.stride(2) // dim  # a token's vectors are `step` apart: more than H' where q, k and v are one tensor
+        key = (heads, shared, step)
+        if key not in self.indices:
+            head = torch.arange(heads, device=x.device) // (heads // shared)
+            self.indices[key] = (self.tokens[:, None] * step + head[:, None]).flatten()  # [B * heads * T]
+        vectors = x.as_strided(((x.shape[2] - 1) * step + shared, dim), (dim, 1))
+        return vectors.index_select(0, self.indices[key]).view(-1, self.width, dim)
+
+    def back_in(self, x: Tensor) -> Tensor:
+        """x [B * H, T, D] as [1, N, H, D]."""
+        heads, dim = x.shape[0] // self.sequences, x.shape[2]
+        if (heads,) not in self.indices:
+            rows, columns = self.slots // self.width, self.slots % self.width
+            head = torch.arange(heads, device=x.device)
+            flat = (rows[:, None] * heads + head) * self.width + columns[:, None]  # [N, H]
+            self.indices[(heads,)] = flat.flatten()
+        return x.reshape(-1, dim).index_select(0, self.indices[(heads,)]).view(1, -1, heads, dim)
 
     def _unpack(self, x: Tensor) -> Tensor:
         heads, dim = x.shape[1], x.shape[3]
         rows = x[0].transpose(0, 1).reshape(-1, heads * dim)
         flat = rows.new_zeros(self.sequences * self.width, heads * dim).index_copy(0, self.slots, rows)
         return flat.view(self.sequences, self.width, heads, dim).transpose(1, 2)
+
+
+class _ShortAttention(torch.autograd.Function):
+    """`Packed.attend` for short sequences on a CPU: [1, N, H, D].
+
+    Written out so that tokens move straight between the row of tokens and [B * H, T, D], with one copy each way where
+    autograd makes three, and so that no position without a token needs to be zeroed: no real token sees one.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Packed, scaling: float
+    ) -> Tensor:
+        heads = query.shape[1]
+        q, k, v = (layout.out_of(x, heads) for x in (query, key, value))  # [B * H, T, D]
+        q = q.mul_(scaling)
+        probs = torch.bmm(q, k.transpose(1, 2)).add_(layout.bias).softmax(dim=-1)  # [B * H, T, T]
+        ctx.save_for_backward(q, k, v, probs)
+        ctx.layout, ctx.scaling, ctx.shared = layout, scaling, key.shape[1]
+        return layout.back_in(torch.bmm(probs, v))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        layout: Packed = ctx.layout
+        q, k, v, probs = ctx.saved_tensors
+        heads, width, dim = grad.shape[2], layout.width, grad.shape[3]
+        grad = layout.out_of(grad.transpose(1, 2), heads)
+        grad.view(-1, heads, width, dim).mul_(layout.real)  # what is where no token is has no gradient
+        d_scores = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), probs, -1, probs.dtype)
+        d_query = torch.bmm(d_scores, k).mul_(ctx.scaling)
+        d_key, d_value = torch.bmm(d_scores.transpose(1, 2), q), torch.bmm(probs.transpose(1, 2), grad)
+        if heads != ctx.shared:
+            d_key, d_value = (
+                x.view(-1, heads // ctx.shared, width, dim).sum(1) for x in (d_key, d_value)
+            )  # [B * H', T, D]
+        d_query, d_key, d_value = (layout.back_in(x).transpose(1, 2) for x in (d_query, d_key, d_value))
+        return d_query, d_key, d_value, None, None
 
 
 @dataclass(frozen=True)

@@ -22,36 +22,28 @@ class _TokenLogprobs(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool
     ) -> tuple[Tensor, Tensor]:
-        scaled = logits.float() if logits.dtype != torch.float64 else logits
+        scaled = logits if logits.dtype == torch.float64 else logits.float()
         if temperature != 1.0:
             scaled = scaled / temperature
-        lse = scaled.logsumexp(dim=-1)  # [M]
-        logprobs = scaled.gather(-1, targets[:, None]).squeeze(-1) - lse
-        if with_entropy:
-            probs = (scaled - lse[:, None]).exp_()
-            entropy = lse - torch.linalg.vecdot(probs, scaled)
-        else:
-            entropy = torch.zeros_like(lse)
-        ctx.temperature, ctx.with_entropy = temperature, with_entropy
-        ctx.save_for_backward(logits, targets, lse, entropy)
+        log_p = scaled.log_softmax(dim=-1)  # [M, V]
+        logprobs = log_p.gather(-1, targets[:, None]).squeeze(-1)
+        entropy = -torch.linalg.vecdot(log_p.exp(), log_p) if with_entropy else torch.zeros_like(logprobs)
+        ctx.dtype, ctx.temperature, ctx.with_entropy = logits.dtype, temperature, with_entropy
+        ctx.save_for_backward(log_p, targets, entropy)
         return logprobs, entropy
 
     @staticmethod
     def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        logits, targets, lse, entropy = ctx.saved_tensors
-        scaled = logits.float() if logits.dtype != torch.float64 else logits
-        if ctx.temperature != 1.0:
-            scaled = scaled / ctx.temperature
-        log_p = scaled - lse[:, None]  # [M, V]
+        log_p, targets, entropy = ctx.saved_tensors
         if ctx.with_entropy:  # dH/dlogit = -p (log p + H), dlogprob/dlogit = onehot - p
             weight = (log_p + entropy[:, None]).mul_(grad_entropy[:, None]).add_(grad_logprobs[:, None])
-            grad = log_p.exp_().mul_(weight.neg_())
+            grad = log_p.exp().mul_(weight.neg_())
         else:
-            grad = log_p.exp_().mul_(-grad_logprobs[:, None])
+            grad = log_p.exp().mul_(-grad_logprobs[:, None])
         grad.scatter_add_(-1, targets[:, None], grad_logprobs[:, None])
         if ctx.temperature != 1.0:
             grad /= ctx.temperature
-        return grad.to(logits.dtype), None, None, None
+        return grad.to(ctx.dtype), None, None, None
 
 
 def token_logprobs(

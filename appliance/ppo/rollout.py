@@ -1,5 +1,7 @@
 """Sampling responses, and reading them with the policy, the reference and the critic."""
 
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,10 @@ def sample(
     )
 
 
+CPU_ROWS = 32
+"""Sequences that a CPU reads at a time: more would only push each other's activations out of its cache."""
+
+
 @torch.no_grad()
 def evaluate(
     policy: Policy, prompts: Prompts, responses: Responses, *, temperature: float, chunk: ChunkSize
@@ -50,7 +56,10 @@ def evaluate(
         assert mine.values is not None
         return Rollout(some_prompts, some_responses, mine.logprobs, reference, mine.values, mine.entropy, mine.trunk)
 
-    parts = in_chunks(read, order, chunk)
+    def read_all(rows: Tensor) -> list[Rollout]:
+        return [read(some) for some in rows.split(CPU_ROWS if policy.device.type == "cpu" else len(rows))]
+
+    parts = list(chain.from_iterable(in_chunks(read_all, order, chunk)))
     back = order.argsort()
     whole = Rollout(
         prompts=prompts.rows(order),

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from appliance.models import attention
 from appliance.models.attention import CannotPack, KvCache, Packed, attending, causal_bias
 from appliance.models.critic import ValueHead
 from appliance.models.policy import Policy
@@ -157,3 +158,28 @@ def test_a_layout_is_active_inside_attending_only(folder_of, make_policy):
     with pytest.raises(ValueError, match="stop"), attending(lm, layout):
         raise ValueError("stop")
     assert lm.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("shared", [4, 2, 1])
+@pytest.mark.parametrize("fused_projection", [True, False])
+def test_short_attention_and_its_gradients_equal_the_fused_kernels(shared, fused_projection, monkeypatch):
+    """q, k and v are slices of one projection (as in GPT-2) or tensors of their own; 4 heads share `shared` keys."""
+    lengths, width, dim = [5, 1, 3], 5, 8
+    slots = torch.tensor([row * width + column for row, n in enumerate(lengths) for column in range(n)])
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randn(1, 9, (4 + 2 * shared) * dim, generator=generator, dtype=torch.float64)
+    wanted = torch.randn(1, 9, 4, dim, generator=generator, dtype=torch.float64)
+
+    def run(limit: int) -> tuple[torch.Tensor, torch.Tensor]:
+        monkeypatch.setattr(attention, "SHORT", limit)
+        leaf = tokens.clone().requires_grad_()
+        parts = leaf.split([4 * dim, shared * dim, shared * dim], dim=-1)
+        query, key, value = (part.unflatten(-1, (-1, dim)).transpose(1, 2) for part in parts)
+        if not fused_projection:
+            query, key, value = query.contiguous(), key.clone(), value.clone()
+        out = Packed(3, width, slots, causal_bias(width, slots.device)).attend(0, query, key, value, None)
+        return out.detach(), torch.autograd.grad(out, leaf, wanted)[0]
+
+    short, long = run(limit=width), run(limit=width - 1)
+    torch.testing.assert_close(short[0], long[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(short[1], long[1], rtol=0, atol=1e-12)
