@@ -1,5 +1,5 @@
 # Everything runs from .venv; each target installs what it needs, so two commands are enough on a fresh machine:
-#   make demo    the three steps of RLHF on this CPU, in about five minutes
+#   make demo    the three steps of RLHF on this CPU, in about two minutes
 #   make test    the whole test suite
 #
 # A GPU host takes its CUDA build of torch from the index that pytorch.org names for it:

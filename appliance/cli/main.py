@@ -12,10 +12,11 @@ from appliance.cli.evaluate import evaluate
 from appliance.cli.generate import generate
 from appliance.cli.gpu import gpu
 from appliance.cli.preflight import preflight
-from appliance.cli.runs import runs
+from appliance.cli.runs import runs, stage_of
 from appliance.cli.train import train
 from appliance.cli.validate import validate
 from appliance.errors import ApplianceError, StoppedByUser
+from appliance.store.rundir import RunDir
 
 STOPPED = 130
 
@@ -62,7 +63,9 @@ def main() -> None:
     except StoppedByUser as stopped:
         where, how = "", "--resume"
         if stopped.checkpoint:
-            where, how = f" Its checkpoint: {stopped.checkpoint}", f"--run-dir {run_of(stopped.checkpoint)} --resume"
+            run = run_of(stopped.checkpoint)
+            where = f" Its checkpoint: {stopped.checkpoint}"
+            how = f"appliance train {stage_of(RunDir(run))} --run-dir {run} --resume"
         click.echo(f"stopped.{where}\n  go on with: {how}", err=True)
         code = STOPPED
     except (KeyboardInterrupt, click.Abort):

@@ -112,7 +112,7 @@ def stage_of(run: RunDir) -> str:
     """The stage of a run; ? where this version cannot read its config, which must not hide the other runs."""
     try:
         return str(run.config().model_dump()["stage"])
-    except ConfigError:
+    except (ConfigError, FileNotFoundError):
         return "?"
 
 

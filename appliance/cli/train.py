@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from appliance import parts
-from appliance.config import load
+from appliance.config import absolute, load
 from appliance.config.load import STAGES
 from appliance.store import rundir
 
@@ -30,6 +30,7 @@ def train(stage: str, config: Path | None, overrides: tuple[str, ...], run_dir: 
         chosen = load(rundir.open_existing(run_dir).path / "config.yaml", overrides, stage=stage)
     else:
         chosen = load(config, overrides, stage=stage)
+    chosen = absolute(chosen)
     from appliance.stages.session import open_run
 
     run = open_run(chosen, run_dir, resume=resume)

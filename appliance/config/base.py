@@ -18,6 +18,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def fill_from_larger(*sizes: str) -> Callable[[Any], Any]:
@@ -90,7 +91,7 @@ class Optimizer(Section):
     """AdamW and its learning-rate schedule."""
 
     learning_rate: PositiveFloat = Field(1.41e-5, description="peak learning rate")
-    betas: tuple[Share, Share] = Field((0.9, 0.95), description="AdamW moments' decay")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="AdamW moments' decay")
     eps: PositiveFloat = Field(1e-5, description="AdamW epsilon; 1e-8 makes the first steps larger")
     weight_decay: NonNegativeFloat = Field(0.0, description="decoupled weight decay")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="shape after the warm-up")
@@ -108,7 +109,7 @@ class StageConfig(Section):
     """What every stage has: a name, a seed, and the hardware it asks for."""
 
     name: RunName = Field("run", description="names the run's folder; letters, digits, . _ -")
-    seed: NonNegative = Field(1, description="seeds data order, sampling and new weights")
+    seed: NonNegative = Field(1, le=2**32 - 1, description="seeds data order, sampling and new weights")
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda fails without one")
     compute: Compute = Field(
         "auto", description="precision of matrix products; auto: bf16 on a GPU that has it, else fp32"

@@ -66,7 +66,9 @@ class Sampling(Section):
     """How the policy writes. Log-probs are of the distribution at this temperature."""
 
     response_tokens: TokenRange = Field(TokenRange(low=16, high=24), description="each response's limit, drawn from it")
-    temperature: PositiveFloat = Field(1.0, description="divides the logits, in sampling and in training")
+    temperature: float = Field(
+        1.0, ge=0.01, allow_inf_nan=False, description="divides the logits, in sampling and in training"
+    )
     top_k: NonNegative = Field(0, description="0: off; anything else samples from what is not trained")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="1: off; below 1 samples from what is not trained"
@@ -150,7 +152,7 @@ class Scores(Section):
         description="for a response cut at its limit: its score becomes, or loses, the penalty; or it is not trained on",
     )
     missing_eos_penalty: float = Field(
-        1.0, description="replace: the score becomes minus this; subtract: it loses this"
+        1.0, allow_inf_nan=False, description="replace: the score becomes minus this; subtract: it loses this"
     )
 
     @model_validator(mode="after")
@@ -165,7 +167,9 @@ class Evaluation(Section):
 
     every_steps: Positive = Field(20, description="score the held-out prompts every N steps, and before the first")
     prompts: Positive = Field(32, description="how many held-out prompts to score during training")
-    report_prompts: Positive = Field(15, description="how many other held-out prompts the before/after report uses")
+    report_prompts: Positive = Field(
+        15, description="how many other held-out prompts the before/after report uses; without report_file"
+    )
     report_samples: Positive = Field(8, description="responses per prompt in the report, before and after")
     report_file: str | None = Field(
         None, description="prompts for the report, one per line or a column; none: held out"
@@ -211,3 +215,9 @@ class PpoConfig(StageConfig):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     alarms: Alarms = Alarms()
+
+    @model_validator(mode="after")
+    def _missing_eos_needs_eos(self) -> "PpoConfig":
+        if self.scores.missing_eos != "off" and not self.sampling.stop_at_eos:
+            raise ValueError("scores.missing_eos goes with sampling.stop_at_eos: true. Set it, or missing_eos: off")
+        return self

@@ -32,7 +32,7 @@ class RewardTraining(Section):
     microbatch: Positive = Field(32, description="pairs per forward and backward; divides batch, the default")
     max_length_tokens: Positive = Field(512, description="pairs with a longer side are dropped, and counted")
     center_coef: float | None = Field(
-        None, gt=0, description="pulls the scores towards mean 0 with this weight; none: off"
+        None, gt=0, allow_inf_nan=False, description="pulls the scores towards mean 0 with this weight; none: off"
     )
 
     _fill = model_validator(mode="before")(fill_from_larger("batch", "microbatch"))

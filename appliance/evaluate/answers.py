@@ -8,6 +8,7 @@ from torch import Tensor
 
 from appliance.config import PpoConfig
 from appliance.engines._choice import make_engine
+from appliance.errors import ApplianceError
 from appliance.evaluate.records import Answers, Comparison
 from appliance.models.critic import ValueHead
 from appliance.models.loading import load_policy_model
@@ -68,8 +69,10 @@ def compare(
     for name, policy in sides.items():
         if packing_problem(policy, prompts, config.sampling.response_tokens.high) is not None:
             policy.use_padding()
-        answered = _answer(policy, config, asked, limits, uniforms, decode=decode, stops=stops, notice=notice)
-        found[name] = _answers(answered, judges, samples, notice)
+        answered, start_logprobs = _answer(
+            policy, config, asked, limits, uniforms, decode=decode, stops=stops, notice=notice
+        )
+        found[name] = _answers(answered, start_logprobs, judges, samples, notice)
         shown.advance(len(asked))
     return Comparison(prompts=list(prompts.texts), before=found["before"], after=found["after"])
 
@@ -84,8 +87,9 @@ def _answer(
     decode: Decode,
     stops: tuple[int, ...],
     notice: Notice,
-) -> Rollout:
-    device = policy.device
+) -> tuple[Rollout, Tensor]:
+    """The answers as a rollout, and the starting model's own log-probs of them (at temperature 1) [B, R]."""
+    device, temperature = policy.device, config.sampling.temperature
     engine = make_engine(policy, config.sampling, stops)
     on_device = asked.to(device)
     with torch.no_grad(), policy.precision.active():
@@ -98,14 +102,22 @@ def _answer(
             chunk=ChunkSize("generation", AT_A_TIME, notice),
         )
     chunk = ChunkSize("the evaluation of responses", AT_A_TIME, notice)
-    return evaluate(policy, on_device, responses, temperature=config.sampling.temperature, chunk=chunk)
+    rollout = evaluate(policy, on_device, responses, temperature=temperature, chunk=chunk)
+    if not bool(rollout.logprobs.isfinite().all()):
+        raise ApplianceError(
+            "a model's log-probabilities are not finite: its weights have overflowed",
+            "lower optimizer.learning_rate (with compute: bf16 try fp32) and train anew",
+        )
+    if temperature == 1.0:
+        return rollout, rollout.ref_logprobs
+    return rollout, evaluate(policy, on_device, responses, temperature=1.0, chunk=chunk).ref_logprobs
 
 
-def _answers(rollout: Rollout, judges: Judges, samples: int, notice: Notice) -> Answers:
+def _answers(rollout: Rollout, start_logprobs: Tensor, judges: Judges, samples: int, notice: Notice) -> Answers:
     prompts, responses = rollout.prompts, rollout.responses
     mask = responses.mask
     drift = torch.where(mask, rollout.logprobs - rollout.ref_logprobs, 0.0).sum(1)
-    surprise = -torch.where(mask, rollout.ref_logprobs, 0.0).sum(1)
+    surprise = -torch.where(mask, start_logprobs, 0.0).sum(1)
 
     def rows(values: list[object]) -> list[list[object]]:
         return [values[i : i + samples] for i in range(0, len(values), samples)]

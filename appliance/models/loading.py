@@ -45,10 +45,11 @@ class Loaded:
 
 
 def resolve(model: str, revision: str | None = None) -> Path:
-    """The local folder of a model: itself, or the hub's snapshot. Raises ModelError when there is none to be had."""
+    """The local folder of a model: itself, a run's result, or the hub's snapshot. Raises ModelError if there is none."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return folder
+        is_run = not (folder / "config.json").exists() and (folder / "model" / "config.json").exists()
+        return folder / "model" if is_run else folder
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelError(f"there is no model folder {model}", "check the path; a hub id looks like owner/name")
     offline = settings.read().offline
@@ -137,7 +138,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         kind = PreTrainedTokenizerFast if _declares_plain_tokenizer(folder) else AutoTokenizer
         return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{folder}: the tokenizer cannot be read: {error}", "save it again with save_pretrained"
         ) from None
@@ -220,20 +221,28 @@ def _from_pretrained(
 def _load_merged(folder: Path, dtype: torch.dtype) -> Loaded:
     try:
         adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+        base = adapter.get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
         raise ModelError(f"{folder}/adapter_config.json cannot be used: {error}", "save the adapter again") from None
-    base = adapter.get("base_model_name_or_path")
     if not base:
         raise ModelError(f"{folder}: adapter_config.json names no base model", "set base_model_name_or_path in it")
+    if Path(base).expanduser().resolve() == folder.resolve():
+        raise ModelError(f"{folder}: adapter_config.json names the adapter itself as its base", "name the base model")
     _require_weights(folder, "adapter_model.safetensors")
     loaded = load_policy_model(base, adapter.get("revision"), dtype=dtype)
+    return Loaded(merged(loaded.model, folder), loaded.tokenizer, loaded.folder)
+
+
+def merged(lm: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with the adapter in `folder` folded into its weights. Raises ModelError when it does not fit."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*missing adapter keys")
-            merged = PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
+            whole: PreTrainedModel = PeftModel.from_pretrained(lm, str(folder)).merge_and_unload()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UserWarning) as error:
         raise ModelError(
-            f"{folder}: the adapter does not fit {base}: {error}", "check that the copy is complete, and its base"
+            f"{folder}: the adapter does not fit {type(lm).__name__}: {error}",
+            "check that the copy is complete, and its base",
         ) from None
-    return Loaded(merged, loaded.tokenizer, loaded.folder)
+    return whole

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from appliance.config.base import TokenRange
-from appliance.errors import DataError
+from appliance.errors import ConfigError, DataError
+from appliance.models.loading import Loaded
 from appliance.ppo.feed import prompts_from_ids, seed_for
 from appliance.ppo.types import Decode, Prompts
 
@@ -63,7 +64,25 @@ def check_context(prompts: TokenizedPrompts, response_tokens: int, model: PreTra
         raise DataError(
             f"{origin}: {count} of {len(prompts)} prompts are too long, the longest with {length} tokens "
             f"({prompts.texts[longest][:60]!r}...): with {response_tokens} tokens of response the model reads {limit}",
-            f"cut them (prompts.length_tokens: [2, {max(2, limit - response_tokens)}]), or shorten sampling.response_tokens",
+            _shorten(origin, limit - response_tokens),
+        )
+
+
+def _shorten(origin: str, room: int) -> str:
+    if origin.startswith("--"):
+        return "give a shorter text, or lower --max-tokens"
+    if room < 2:
+        return "shorten sampling.response_tokens: they alone leave no room for a prompt"
+    return f"cut them (prompts.length_tokens: [2, {room}]), or shorten sampling.response_tokens"
+
+
+def check_length(max_length_tokens: int, loaded: Loaded) -> None:
+    """Raises ConfigError when texts of this length are more than the model has positions for."""
+    limit = context_tokens(loaded.model)
+    if limit is not None and max_length_tokens > limit:
+        raise ConfigError(
+            f"training.max_length_tokens is {max_length_tokens}, but {loaded.folder} reads at most {limit} tokens",
+            f"set training.max_length_tokens to {limit} or less",
         )
 
 

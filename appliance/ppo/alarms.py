@@ -21,9 +21,14 @@ class Watch:
     """Compares each step's metrics with the limits and with the first step; an alarm sounds once until it has cleared."""
 
     def __init__(
-        self, limits: Alarms, first: dict[str, float] | None = None, sounding: list[str] | None = None
+        self,
+        limits: Alarms,
+        first: dict[str, float] | None = None,
+        sounding: list[str] | None = None,
+        *,
+        may_end: bool = True,
     ) -> None:
-        self.limits = limits
+        self.limits, self.may_end = limits, may_end
         self.first = first
         self.sounding = list(sounding or [])
 
@@ -76,7 +81,7 @@ class Watch:
                 "lower optimizer.learning_rate or ppo.epochs, or set ppo.stop_kl",
             ),
             (
-                m["ended_share"] < limits.ended_share,
+                self.may_end and m["ended_share"] < limits.ended_share,
                 "ended",
                 f"only {m['ended_share']:.0%} of the responses end by themselves",
                 "raise sampling.response_tokens, or set scores.missing_eos",

@@ -94,6 +94,12 @@ def read(
     return state, interlude
 
 
+def origin_of(folder: Path) -> dict[str, str]:
+    """What `write` was given as state["origin"]: the sums of the config and the prompts that the checkpoint belongs to."""
+    found: dict[str, str] = json.loads((folder / "state.json").read_text(encoding="utf-8")).get("origin", {})
+    return found
+
+
 def load_weights(folder: Path, learner: Learner) -> None:
     """Put a checkpoint's trainable weights into the policy. Raises ApplianceError if they are another model's."""
     weights = load_file(folder / "weights.safetensors")

@@ -5,12 +5,16 @@ engine makes responses [B, R]; one reading of policy and reference makes the rol
 it a batch; the update moves the weights minibatch by minibatch. What is carried to the next step is in `State` alone.
 """
 
+import hashlib
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
-from appliance.errors import StoppedByUser
+from appliance.config import to_yaml
+from appliance.errors import ApplianceError, StoppedByUser
 from appliance.ppo import checkpoint
 from appliance.ppo.clock import Clock
 from appliance.ppo.held_out import measure_held_out
@@ -24,6 +28,7 @@ from appliance.ppo.scoring import Shaped, make_batch, score, shape_scores
 from appliance.ppo.state import State
 from appliance.ppo.types import Batch
 from appliance.ppo.update import Interrupted, Progress, update
+from appliance.store.files import put_back_all
 from appliance.store.rundir import RunDir
 
 
@@ -61,6 +66,11 @@ def train(pieces: Pieces, state: State, run: RunDir, journal: Journal, stop: Sto
                 state.restore(before)
                 state.dice.restore(dice)
                 raise StoppedByUser(str(save(pieces, state, run, None)))
+        if not bool(work.batch.rollout.logprobs.isfinite().all()):
+            raise ApplianceError(
+                f"after step {state.step} the policy's log-probabilities are not finite: its weights have overflowed",
+                "lower optimizer.learning_rate (with compute: bf16 try fp32) and begin anew; earlier checkpoints are whole",
+            )
         if not checked:
             check_start(policy, work.batch, config, at_reference=state.step == 0, rows=state.chunks.update.size)
             checked = True
@@ -155,9 +165,18 @@ def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: W
         )
 
 
-def save(pieces: Pieces, state: State, run: RunDir, work: Work | None) -> object:
+def origin(pieces: Pieces, state: State) -> dict[str, str]:
+    """SHA-256 of the config and of the training prompts' tokens: a checkpoint goes on with the same ones only."""
+    ids, lengths = state.feed.prompts.ids, state.feed.prompts.lengths
+    return {
+        "config": hashlib.sha256(to_yaml(pieces.learner.config).encode()).hexdigest(),
+        "prompts": hashlib.sha256(ids.numpy().tobytes() + lengths.numpy().tobytes()).hexdigest(),
+    }
+
+
+def save(pieces: Pieces, state: State, run: RunDir, work: Work | None) -> Path:
     """Write a checkpoint; with `work`, in the middle of a step. Returns its folder."""
-    record = {"state": state.record()}
+    record = {"state": state.record(), "origin": origin(pieces, state)}
     interlude, minibatch = None, 0
     if work is not None:
         interlude = checkpoint.Interlude(work.batch, work.plan, work.raw, work.shaped, work.trained)
@@ -173,11 +192,20 @@ def resume(pieces: Pieces, state: State, run: RunDir, journal: Journal) -> Work 
 
     Without any whole checkpoint the run begins anew. Raises ApplianceError when a checkpoint is another model's.
     """
+    put_back_all(run.checkpoints)
     for place in reversed(checkpoint.found(run.checkpoints)):
         damage = checkpoint.damage(place.folder)
         if damage is not None:
             journal.notice(f"{damage}: going on from the checkpoint before it")
+            shutil.rmtree(place.folder)  # or pruning would count it as the newest and remove whole ones
             continue
+        ours, theirs = origin(pieces, state), checkpoint.origin_of(place.folder)
+        changed = [name for name in ours if ours[name] != theirs.get(name)]
+        if changed:
+            raise ApplianceError(
+                f"{place.folder} belongs to this run as it was: the {' and the '.join(changed)} changed since",
+                "put back what was changed, or begin a new run",
+            )
         record, interlude = checkpoint.read(place.folder, pieces.learner, state.dice, verified=True)
         state.restore(record["state"])
         journal.at_step = state.step

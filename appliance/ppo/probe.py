@@ -15,7 +15,8 @@ def probe(learner: Learner, prompt_tokens: int, response_tokens: int, *, chunk: 
     """
     batch = longest_batch(learner, chunk.size, prompt_tokens, response_tokens)
     rows = torch.arange(chunk.size)
-    held = [torch.empty_like(p) for p in learner.parameters.values() for _ in range(2)]
+    there = bool(learner.optimizer.state)  # after a resume
+    held = [] if there else [torch.empty_like(p) for p in learner.parameters.values() for _ in range(2)]
     accumulate(learner, batch, rows, chunk.size * response_tokens, kl_coef=1.0, chunk=chunk, stop=lambda: False)
     held.clear()
     learner.optimizer.zero_grad(set_to_none=True)

@@ -55,7 +55,7 @@ class State:
         self.step, self.kl_coef, self.best = record["step"], record["kl_coef"], record["best"]
         self.moments = Moments(**record["moments"])
         self.feed.restore(record["feed"])
-        self.watch = Watch(self.watch.limits, **record["watch"])
+        self.watch = Watch(self.watch.limits, **record["watch"], may_end=self.watch.may_end)
         for name, size in record["chunks"].items():
             getattr(self.chunks, name).size = size
 
@@ -69,7 +69,7 @@ def new_state(config: PpoConfig, prompts: Prompts, notice: Notice) -> State:
         moments=Moments(),
         feed=PromptFeed(prompts, config.seed),
         dice=Dice(config.seed),
-        watch=Watch(config.alarms),
+        watch=Watch(config.alarms, may_end=config.sampling.stop_at_eos),
         chunks=Chunks(
             generate=ChunkSize("generation", batch.rollout, notice),
             evaluate=ChunkSize("the evaluation of responses", batch.rollout, notice),

@@ -22,7 +22,7 @@ from appliance.progress import progress
 from appliance.stages import demo_models, ppo, reward, sft
 from appliance.stages.session import free_folder
 from appliance.store import rundir
-from appliance.store.files import write_text
+from appliance.store.files import explained, write_text
 
 REVIEWS, PAIRS, PROMPTS = 5000, 5000, 1000
 WRONG_SHARE = 0.1
@@ -68,7 +68,8 @@ def run(out: Path | None, seed: int) -> tuple[Path, list[str]]:
 def write_data(folder: Path, seed: int) -> None:
     """reviews.txt, preferences.jsonl, prompts.txt and report-prompts.txt; no training text begins with a report prompt."""
     with progress("Data", 4) as shown:
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         reviews = films.reviews(REVIEWS, seed)
         write_text(folder / "reviews.txt", "".join(review.text + "\n" for review in reviews))
         shown.advance()

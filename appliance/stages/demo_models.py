@@ -41,7 +41,7 @@ def gpt2() -> GPT2LMHeadModel:
             bos_token_id=0,
             eos_token_id=0,
             pad_token_id=1,
-            resid_pdrop=0.0,  # three passes over 6,000 invented reviews leave nothing to regularize
+            resid_pdrop=0.0,  # two passes over invented reviews leave nothing to regularize
             embd_pdrop=0.0,
             attn_pdrop=0.0,
         )

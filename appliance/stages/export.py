@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from appliance.models.critic import ValueHead
-from appliance.models.loading import Loaded, load_policy_model, original_activation
+from appliance.models.loading import Loaded, load_policy_model, merged, original_activation, resolve
 from appliance.ppo import checkpoint
 from appliance.ppo.memory import Notice
 from appliance.ppo.state import State
@@ -33,9 +33,14 @@ def export(learner: Learner, loaded: Loaded, run: RunDir) -> None:
     policy, folder = learner.policy, loaded.folder
     lm: PreTrainedModel = policy.model.lm
     if policy.adapter is not None:
-        adapter = policy.adapter
+        adapter, source = policy.adapter, learner.config.policy
+        start = load_policy_model(source.model, source.revision).model
+        if (resolve(source.model, source.revision) / "adapter_config.json").exists():
+            # What the new adapter stands on is the merged start, which no folder held so far.
+            write_folder(run.path / "start", lambda place: save_model(start, loaded.tokenizer, place, source=folder))
+            adapter.peft_config["default"].base_model_name_or_path = str((run.path / "start").resolve())
         write_folder(run.path / "adapter", lambda place: adapter.save_pretrained(str(place)))
-        lm = load_policy_model(str(run.path / "adapter"), None).model
+        lm = merged(start, run.path / "adapter")
 
     def fill(place: Path) -> None:
         save_model(lm, loaded.tokenizer, place, source=folder)

@@ -19,6 +19,7 @@ from appliance.data.split import held_out
 from appliance.errors import DataError
 from appliance.models.loading import load_new_reward_model
 from appliance.models.precision import Precision, choose
+from appliance.models.tokens import check_length
 from appliance.progress import progress
 from appliance.stages import trl_training as trl
 from appliance.stages.session import session
@@ -33,6 +34,9 @@ def run(config: RewardConfig, run: RunDir, *, resume: bool = False) -> dict[str,
     Raises StoppedByUser with a checkpoint written, and ApplianceError for what the user must mend.
     """
     with session(run) as stop:
+        done = trl.finished(run) if resume else None
+        if done is not None:
+            return done
         began = time.perf_counter()
         precision = choose(config.device, config.compute)
         torch.manual_seed(config.seed)  # the new head's weights
@@ -41,6 +45,12 @@ def run(config: RewardConfig, run: RunDir, *, resume: bool = False) -> dict[str,
         aside = held_out([pair.prompt or pair.chosen for pair in pairs], config.data.held_out_share, seed=config.seed)
         train_pairs = [pair for pair, apart in zip(pairs, aside, strict=True) if not apart]
         test_pairs = [pair for pair, apart in zip(pairs, aside, strict=True) if apart]
+        if not test_pairs:
+            raise DataError(
+                f"{config.data.source}: all {len(pairs)} pairs have one prompt, so none can be held out",
+                "give pairs of more than one prompt, or put the prompt into chosen and rejected",
+            )
+        check_length(config.training.max_length_tokens, loaded)
         train = token_pairs(train_pairs, config, loaded.tokenizer)
         dropped = len(train_pairs) - len(train)
         if dropped:
@@ -115,10 +125,11 @@ def held_out_accuracy(run: RunDir, pairs: list[Preference], precision: Precision
     prompts = [pair.prompt for pair in pairs]
     chosen = score(prompts, [pair.chosen for pair in pairs]).tolist()
     rejected = score(prompts, [pair.rejected for pair in pairs]).tolist()
+    trl.must_be_finite(sum(chosen + rejected), "the sum of the held-out scores")
     right = sum(c > r for c, r in zip(chosen, rejected, strict=True))
     tied = sum(c == r for c, r in zip(chosen, rejected, strict=True))
     longer = sum(len(pair.chosen) > len(pair.rejected) for pair in pairs)
-    interval = binomtest(right, len(pairs)).proportion_ci(method="wilson")
+    interval = binomtest(round(right + tied / 2), len(pairs)).proportion_ci(method="wilson")
     return {
         "held_out_pairs": len(pairs),
         "held_out_accuracy": (right + tied / 2) / len(pairs),

@@ -20,8 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def open_run(config: StageConfig, folder: Path | None, *, resume: bool) -> RunDir:
-    """The run folder to train in: a new one, or with `resume` the one that is there. Raises ApplianceError."""
-    if resume and folder is not None and (folder / "config.yaml").exists():
+    """The run folder to train in: a new one, or with `resume` the one that has begun there. Raises ApplianceError."""
+    if resume and folder is not None and (folder / "config.yaml").exists() and RunDir(folder).has_begun():
         return rundir.open_existing(folder, config)
     return rundir.create(folder or free_folder(settings.read().data, config.name), config)
 

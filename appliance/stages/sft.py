@@ -13,10 +13,11 @@ from trl import SFTTrainer
 from appliance.config import SftConfig
 from appliance.data.demonstrations import Demonstration, read_demonstrations
 from appliance.data.split import held_out
-from appliance.errors import DataError
+from appliance.errors import DataError, ModelError
 from appliance.models.adapters import with_adapters
 from appliance.models.loading import load_policy_model
 from appliance.models.precision import choose
+from appliance.models.tokens import check_length
 from appliance.progress import progress
 from appliance.stages import trl_training as trl
 from appliance.stages.export import save_model
@@ -32,12 +33,18 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
     Raises StoppedByUser with a checkpoint written, and ApplianceError for what the user must mend.
     """
     with session(run) as stop:
+        done = trl.finished(run) if resume else None
+        if done is not None:
+            return done
         began = time.perf_counter()
         precision = choose(config.device, config.compute)
         loaded = load_policy_model(config.policy.model, config.policy.revision)
         tokenizer = loaded.tokenizer
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"{loaded.folder}: the tokenizer has no end token", "set eos_token in its config")
+        check_length(config.training.max_length_tokens, loaded)
         rows, notes = read_demonstrations(config.data)
         train, aside = token_rows(rows, config, tokenizer)
         model: Any = loaded.model if config.lora is None else with_adapters(loaded.model, config.lora)
@@ -67,6 +74,7 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
             )
             trl.fit(trainer, run, reporter, precision, resume=resume)
         loss = trainer.evaluate()["eval_loss"] if aside else None
+        trl.must_be_finite(0.0 if loss is None else loss, "the held-out loss")
         merged = model.merge_and_unload() if config.lora is not None else model
 
         def fill(place: Path) -> None:
@@ -77,7 +85,7 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
             "texts": len(train),
             "held_out_texts": len(aside),
             "held_out_loss": loss,
-            "held_out_perplexity": math.exp(loss) if loss is not None else None,
+            "held_out_perplexity": math.exp(min(loss, 700.0)) if loss is not None else None,
             "steps": steps,
             "seconds": round(time.perf_counter() - began, 2),
         }

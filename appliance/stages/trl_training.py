@@ -1,5 +1,6 @@
 """What supervised fine-tuning and reward-model training share: TRL's trainers inside a run folder of ours."""
 
+import json
 import math
 import shutil
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from appliance.config.base import Optimizer, StageConfig
-from appliance.errors import StoppedByUser
+from appliance.errors import ApplianceError, StoppedByUser
 from appliance.models.precision import Precision
 from appliance.ppo.journal import Tracker
 from appliance.ppo.pieces import Stop
@@ -146,6 +147,20 @@ def fit(trainer: Trainer, run: RunDir, reporter: Reporter, precision: Precision,
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
     if reporter.stopped:
         raise StoppedByUser(str(newest_checkpoint(run.checkpoints)))
+
+
+def finished(run: RunDir) -> dict[str, Any] | None:
+    """result.json of a run that ended: written last, after model/, so that a resume has nothing left to do."""
+    file = run.path / "result.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def must_be_finite(value: float, what: str) -> None:
+    """Raises ApplianceError when a training ended in numbers that mean nothing."""
+    if not math.isfinite(value):
+        raise ApplianceError(
+            f"{what} is {value}: the training diverged", "lower optimizer.learning_rate and begin anew"
+        )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -26,7 +26,10 @@ def explained(path: Path) -> Iterator[None]:
                 f"the disk is full: {path} could not be written, {free:.2f} GiB free",
                 "free some room, then go on with --resume",
             ) from error
-        if isinstance(error, PermissionError) or "Read-only file system" in reason:
+        if (
+            isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+            or "Read-only file system" in reason
+        ):
             raise ApplianceError(
                 f"{path} is not writable: {reason}", "choose a folder that you may write to"
             ) from error
@@ -75,6 +78,12 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
         _sync_folder(path.parent)
+
+
+def put_back_all(parent: Path) -> None:
+    """Undo every half-made replacement of a folder below `parent`: a kill between the two renames leaves one."""
+    for old in parent.glob(".*.old"):
+        _put_back(parent / old.name[1 : -len(".old")], old)
 
 
 def _put_back(path: Path, old: Path) -> None:

@@ -47,6 +47,11 @@ class RunDir:
         """The config that the run was started with. Raises ConfigError if the file was damaged."""
         return load(self.path / "config.yaml")
 
+    def has_begun(self) -> bool:
+        """Whether there is anything in it that a new run would destroy: numbers, checkpoints, a result, or a process."""
+        results = ("metrics.jsonl", "checkpoints", "model", "adapter", "report", "result.json")
+        return self._is_locked() or any((self.path / name).exists() for name in results)
+
     def set_status(self, state: str, **more: Any) -> None:
         """Replace status.json: the state, when, which process, and what else is known (step, steps, message)."""
         assert state in STATES
@@ -138,10 +143,18 @@ def _lock(file: IO[str]) -> bool:
 
 
 def create(path: Path, config: StageConfig) -> RunDir:
-    """A new run folder with its config. Raises ApplianceError when the folder holds something already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "holds a run" if (path / "config.yaml").exists() else "exists and is not empty"
-        raise ApplianceError(f"{path} {what}", "continue it with --resume, or choose another --run-dir")
+    """A new run folder with its config. Raises ApplianceError when the folder holds something already.
+
+    A run that failed before its first number (a wrong path, say) holds nothing, so a corrected one takes its folder.
+    """
+    if path.is_dir() and (path / "config.yaml").exists() and not RunDir(path).has_begun():
+        for name in ("config.yaml", "status.json", *STEP_LOGS):
+            (path / name).unlink(missing_ok=True)
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if (path / "config.yaml").exists():
+            raise ApplianceError(f"{path} holds a run", "continue it with --resume, or choose another --run-dir")
+        what = "exists and is not empty, and is no run" if path.is_dir() else "is a file"
+        raise ApplianceError(f"{path} {what}", "choose another --run-dir")
     with explained(path):
         path.mkdir(parents=True, exist_ok=True)
     write_text(path / "config.yaml", to_yaml(config))

@@ -165,7 +165,7 @@ def ending(error: BaseException) -> click.Command:
         (
             StoppedByUser("my/run/checkpoints/step-3"),
             130,
-            "stopped. Its checkpoint: my/run/checkpoints/step-3\n  go on with: --run-dir my/run --resume\n",
+            "stopped. Its checkpoint: my/run/checkpoints/step-3\n  go on with: appliance train ? --run-dir my/run --resume\n",
         ),
         (StoppedByUser(None), 130, "stopped.\n  go on with: --resume\n"),
         (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is what is left\n"),

@@ -59,7 +59,7 @@ def test_a_stopped_run_has_a_checkpoint_and_goes_on_to_the_same_bytes(
     assert ended.code == STOPPED, ended.err
     assert "finishing the micro-batch and writing a checkpoint" in ended.err
     assert (
-        f"stopped. Its checkpoint: {run}/checkpoints/{checkpoint}\n  go on with: --run-dir {run} --resume\n"
+        f"stopped. Its checkpoint: {run}/checkpoints/{checkpoint}\n  go on with: appliance train ppo --run-dir {run} --resume\n"
         in ended.err
     )
     assert "Traceback" not in ended.err

@@ -229,5 +229,13 @@ def test_a_run_without_any_whole_checkpoint_begins_anew(begin):
 
 def test_a_checkpoint_of_another_model_is_refused(begin):
     begin(batch={"steps": 2}).train()
-    with pytest.raises(ApplianceError, match="holds other weights than the model has"):
+    with pytest.raises(ApplianceError, match="the config changed since"):
         begin(policy={"train": "lora"}, batch={"steps": 2}).train(resume=True)
+
+
+def test_a_checkpoint_of_other_prompts_is_refused(begin):
+    begin(batch={"steps": 2}).train()
+    again = begin(batch={"steps": 2})
+    again.state.feed.prompts.ids[0, 0] += 1
+    with pytest.raises(ApplianceError, match="the prompts changed since"):
+        again.train(resume=True)

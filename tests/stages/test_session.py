@@ -113,6 +113,7 @@ def test_a_new_run_takes_the_first_free_name(tmp_path, monkeypatch):
 
 def test_resume_opens_what_is_there_and_begins_what_is_not(tmp_path):
     begun = open_run(CONFIG, tmp_path / "run", resume=True)
+    begun.append("metrics.jsonl", {"step": 0})
     assert open_run(CONFIG, tmp_path / "run", resume=True) == begun
     with pytest.raises(ApplianceError, match="holds a run"):
         open_run(CONFIG, tmp_path / "run", resume=False)

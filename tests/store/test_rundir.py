@@ -35,7 +35,17 @@ def test_an_empty_folder_may_become_a_run(tmp_path):
     assert create(tmp_path, sft()).config() == sft()
 
 
+def test_a_run_that_failed_before_its_first_number_gives_its_folder_to_the_corrected_one(run):
+    run.append("events.jsonl", {"step": 0, "kind": "notice"})
+    run.set_status("failed", message="no such file")
+    anew = create(run.path, sft(seed=9))
+    assert anew.config().seed == 9
+    assert anew.status() == {"state": "new"}
+    assert anew.read_log("events.jsonl") == []
+
+
 def test_a_folder_that_holds_something_is_not_overwritten(tmp_path, run):
+    run.append("metrics.jsonl", {"step": 0})
     with pytest.raises(ApplianceError) as caught:
         create(run.path, sft(seed=9))
     assert caught.value.what == f"{run.path} holds a run"
@@ -43,8 +53,8 @@ def test_a_folder_that_holds_something_is_not_overwritten(tmp_path, run):
     assert run.config().seed == 1
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").touch()
-    for path in (tmp_path / "other", tmp_path / "other" / "x"):
-        with pytest.raises(ApplianceError, match="exists and is not empty"):
+    for path, what in ((tmp_path / "other", "exists and is not empty"), (tmp_path / "other" / "x", "is a file")):
+        with pytest.raises(ApplianceError, match=what):
             create(path, sft())
 
 
