@@ -24,6 +24,8 @@ def attempt(call: Callable[..., Value], *arguments: Any) -> Value:
 
     try:
         return call(*arguments)
+    except pynvml.NVMLLibraryMismatchError:  # no NVMLError: how pynvml says that a driver lacks a later call's version
+        return {"error": NO_FUNCTION, "name": "Function Not Found"}
     except pynvml.NVMLError as error:
         return {"error": error.value, "name": str(error)}
 

@@ -13,6 +13,8 @@ from appliance.preflight.run import Outcome, Report
 SCHEMA_VERSION = 1
 COLORS = {"pass": "32", "warn": "33", "fail": "31", "skip": "2"}
 WORDS = {"pass": "ok", "warn": "WARN", "fail": "FAIL", "skip": "skip"}
+ID_WIDTH = 22  # the longest id; a test compares
+INDENT = 2 + 4 + 2 + ID_WIDTH + 1
 
 
 def schema() -> dict[str, Any]:
@@ -45,9 +47,9 @@ def _row(outcome: Outcome, width: int, paint: Callable[[str, str], str]) -> list
     found = f"skip ({verdict.found})" if verdict.status == "skip" else verdict.found
     if verdict.expected and verdict.status != "skip":
         found = f"{found} (expected: {verdict.expected})"
-    wrapped = textwrap.wrap(_ascii(f"{check.title}: {found}"), width - 28, break_long_words=True)
-    head = f"  {WORDS[verdict.status]:<4}  {check.id:<20}"
-    lines = [paint(head, verdict.status) + wrapped[0], *(" " * 28 + line for line in wrapped[1:])]
+    wrapped = textwrap.wrap(_ascii(f"{check.title}: {found}"), width - INDENT, break_long_words=True)
+    head = f"  {WORDS[verdict.status]:<4}  {check.id:<{ID_WIDTH}} "
+    lines = [paint(head, verdict.status) + wrapped[0], *(" " * INDENT + line for line in wrapped[1:])]
     if troubled:
         lines += textwrap.wrap(_ascii(verdict.why), width, initial_indent="        why:  ", subsequent_indent=" " * 14)
         first, *more = map(_ascii, verdict.fix.splitlines())

@@ -106,8 +106,9 @@ def test_gpu_without_a_driver_says_so(appliance_command, tmp_path):
 def test_everything_hangs_and_the_quick_level_still_ends(appliance_command, gpu_environ, make_host):
     card = {"vendor": "0x10de", "class": "0x030200", "device": "0x20f1"}
     files = {f"/sys/bus/pci/devices/0000:00:06.0/{name}": value for name, value in card.items()}
+    bound = {"/sys/bus/pci/devices/0000:00:06.0/driver": "../../../bus/pci/drivers/nvidia"}
     hang = dict.fromkeys(("docker", "timedatectl", "journalctl", "mokutil", "nvidia-ctk"), "sleep 60")
-    host = make_host(files={**files, "/sys/module/nvidia/version": "525.60.13"}, commands=hang)
+    host = make_host(files={**files, "/sys/module/nvidia/version": "525.60.13"}, links=bound, commands=hang)
     driver = gpu_environ("a100-40", {"Init": "hang"})
     begun = time.monotonic()
     done = appliance_command(

@@ -26,11 +26,11 @@ def report(**left):
 
 def test_the_table_by_heart():
     lines = render.table(report())
-    assert "  FAIL  drv.min             Driver for the image's CUDA: driver 515.86.01" in lines
+    assert "  FAIL  drv.min                Driver for the image's CUDA: driver 515.86.01" in lines
     assert "        why:  Too old." in lines
     assert lines[lines.index("        fix:  one") + 1] == "              two"
     assert "        reboot needed: yes" in lines
-    assert "  skip  gpu.ecc_mode        Error correction: skip (needs drv.min)" in lines
+    assert "  skip  gpu.ecc_mode           Error correction: skip (needs drv.min)" in lines
     assert [line for line in lines if line in ("VM", "PCI and driver", "GPU health", "Container engine")] == [
         "VM",
         "PCI and driver",
@@ -130,3 +130,7 @@ def test_one_line_for_a_monitor(ids, word, code):
     assert status == code
     assert line.startswith(f"PREFLIGHT {word} - ")
     assert "\n" not in line
+
+
+def test_no_id_is_wider_than_its_column():
+    assert max(map(len, run.all_checks())) <= render.ID_WIDTH

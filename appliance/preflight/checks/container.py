@@ -26,12 +26,12 @@ def probe_engine(host: Host) -> dict[str, Any]:
 
 def judge_engine(fact: dict[str, Any], need: Need) -> Verdict:
     """A server of version 25 or newer that this user may talk to."""
-    expected = f"Docker Engine {ENGINE_MAJOR} or newer"
+    expected = f"{ENGINE_MAJOR} or newer"
     if fact["version"]:
         if version_numbers(fact["version"])[:1] >= (ENGINE_MAJOR,):
-            return passed(f"Docker Engine {fact['version']}", expected)
+            return passed(fact["version"], expected)
         return warn(
-            f"Docker Engine {fact['version']}",
+            fact["version"],
             expected,
             why="Older engines cannot hand over a GPU by CDI, and no longer get security fixes.",
             fix=fixes.DOCKER,
@@ -78,6 +78,7 @@ CHECKS = (
         title="Docker Engine",
         section="Container engine",
         scope="host",
+        needs=("docker.snap",),
         probe=probe_engine,
         judge=judge_engine,
         blocking=True,

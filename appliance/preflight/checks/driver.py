@@ -5,43 +5,92 @@ from typing import Any
 
 from appliance.preflight import fixes, nvml
 from appliance.preflight.check import Check
+from appliance.preflight.checks import _kernel
 from appliance.preflight.host import Host
 from appliance.preflight.need import Need
 from appliance.preflight.verdict import Verdict, fail, passed, skip
 
 
-def probe_loaded(host: Host) -> dict[str, Any]:
-    """Version of the loaded module, by /sys or /proc; both None: it is not loaded."""
+def version_numbers(version: str) -> tuple[int, ...]:
+    """(525, 60, 13) of "525.60.13" and of "525.60.13-grid"; empty for text without a version."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def loaded_version(host: Host) -> str | None:
+    """Version of the loaded module, by /sys or /proc; None: it is not loaded."""
     text = host.read_text("/proc/driver/nvidia/version")
     found = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)", text or "")
-    return {"sys": host.read_text("/sys/module/nvidia/version"), "proc": found.group(1) if found else None}
+    return host.read_text("/sys/module/nvidia/version") or (found.group(1) if found else None)
+
+
+def probe_loaded(host: Host) -> dict[str, Any]:
+    """The loaded module's version, the running kernel, whether that has a module on disk, and DKMS's driver versions."""
+    return {
+        "version": loaded_version(host),
+        "kernel": _kernel.release(host),
+        "on_disk": _kernel.nvidia_on_disk(host),
+        "dkms": [name for name in host.listdir("/var/lib/dkms/nvidia") if version_numbers(name)],
+    }
+
+
+BUILDS_ON_6_2 = (525, 147, 5)
+"""The first 525 whose source compiles on kernel 6.2 and later."""
 
 
 def judge_loaded(fact: dict[str, Any], need: Need) -> Verdict:
     """Loaded or not."""
-    version = fact["sys"] or fact["proc"]
-    if version:
-        return passed(f"nvidia {version}")
-    return fail(
-        "not loaded",
-        "the nvidia kernel module",
-        why="The card is there, but the kernel has no driver for it: not installed, or not built for this kernel.",
-        fix=fixes.INSTALL_DRIVER,
-        reboot=True,
-    )
+    if fact["version"]:
+        return passed(f"nvidia {fact['version']}")
+    kernel, old = fact["kernel"], [name for name in fact["dkms"] if version_numbers(name) < BUILDS_ON_6_2]
+    if fact["on_disk"]:
+        why = f"Kernel {kernel} has the module on disk, and nothing has loaded it, or loading it went wrong."
+        fix = "sudo modprobe nvidia\nsudo dmesg | grep -i nvrm   # the reason, where it will not load"
+        return fail("installed but not loaded", "the nvidia kernel module", why=why, fix=fix)
+    if fact["dkms"]:
+        why = f"DKMS has the source of driver {', '.join(fact['dkms'])}, but no module was built for kernel {kernel}."
+        if old and version_numbers(kernel or "") >= (6, 2):
+            why += f" The source of {old[0]} does not compile on kernels from 6.2 on."
+    else:
+        why = "The card is there, but the kernel has no driver for it: not installed, or not built for this kernel."
+    fix = fixes.INSTALL_DRIVER
+    return fail("not loaded", "the nvidia kernel module", why=why, fix=fix, reboot=True)
+
+
+LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/nvidia/lib64")
+LIBRARIES = ("libnvidia-ml.so.1", "libcuda.so.1", "libnvidia-ptxjitcompiler.so.1")
+
+
+def library_versions(host: Host) -> dict[str, str]:
+    """Version of each of the driver's libraries, by what its link points to; those not found are left out."""
+    found: dict[str, str] = {}
+    for folder in LIBRARY_FOLDERS:
+        for name in LIBRARIES:
+            version = (host.readlink(f"{folder}/{name}") or "").rpartition(".so.")[2]
+            if "." in version and version_numbers(version):
+                found.setdefault(name, version)
+    return found
 
 
 def probe_init(host: Host) -> dict[str, Any]:
-    """How opening NVML ended, and how many GPUs it knows."""
+    """How opening NVML ended, how many GPUs it knows, and the versions of the module and of NVML's library."""
     seen = host.nvml()
-    return {"init": seen["init"], "count": seen.get("count"), "driver": seen.get("driver")}
+    versions = {"module": loaded_version(host), "library": library_versions(host).get(LIBRARIES[0])}
+    return {"init": seen["init"], "count": seen.get("count"), "driver": seen.get("driver"), **versions}
 
 
 INIT_PROBLEMS: dict[object, tuple[str, str, bool]] = {
     nvml.NOT_LOADED: (
-        "The library is there but finds no driver in the kernel.",
-        fixes.INSTALL_DRIVER,
+        "The library is there but finds no way to the driver: its device nodes are missing, or its module is not loaded.",
+        fixes.DEVICE_NODES
+        + "\n# no such command, or no module? Then the driver is not installed:\n"
+        + fixes.INSTALL_DRIVER,
         True,
+    ),
+    nvml.NO_PERMISSION: (
+        "The driver's device nodes are there, but this user may not open them.",
+        "ls -l /dev/nvidia*   # crw-rw-rw- is usual\nsudo chmod 0666 /dev/nvidia[0-9]* /dev/nvidiactl /dev/nvidia-uvm",
+        False,
     ),
     nvml.NO_LIBRARY: (
         "libnvidia-ml.so.1 is missing. On the host: no driver is installed. In a container: it was started without GPUs, "
@@ -78,27 +127,28 @@ def judge_init(fact: dict[str, Any], need: Need) -> Verdict:
             True,
         ),
     )
-    return fail(f"{fact['init']['name']} ({code})", "NVML opens", why=why, fix=fix, reboot=reboot)
-
-
-def version_numbers(version: str) -> tuple[int, ...]:
-    """(525, 60, 13) of "525.60.13" and of "525.60.13-grid"; empty for text without a version."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+    found = f"{fact['init']['name']} ({code})"
+    if code == nvml.MISMATCH and fact["module"] and fact["library"]:
+        found = f"module {fact['module']}, library {fact['library']}"
+    return fail(found, "NVML opens", why=why, fix=fix, reboot=reboot)
 
 
 def probe_min(host: Host) -> dict[str, Any]:
-    """The driver's version: NVML's, or the loaded module's where NVML does not open (a mismatch is another check's)."""
-    version = host.nvml().get("driver")
-    if not isinstance(version, str):
-        loaded = probe_loaded(host)
-        version = loaded["sys"] or loaded["proc"]
-    return {"driver": version}
+    """The driver's version: NVML's, or the loaded module's where NVML does not open; whether a .run file installed it."""
+    seen = host.nvml()
+    version = seen.get("driver")
+    return {
+        "driver": version if isinstance(version, str) else loaded_version(host),
+        "init": seen["init"]["error"],
+        "run_file": host.exists("/usr/bin/nvidia-uninstall"),
+    }
 
 
 def judge_min(fact: dict[str, Any], need: Need) -> Verdict:
-    """The whole version against the image's floor."""
+    """The whole version against the image's floor; after an upgrade that awaits its reboot there is no one version."""
     version = fact["driver"]
+    if fact["init"] == nvml.MISMATCH:
+        return skip("the module and its library differ; nvml.init tells")
     if not version or not version_numbers(version):
         return skip("the driver's version cannot be read")
     expected = f"{need.min_driver} or newer"
@@ -109,7 +159,8 @@ def judge_min(fact: dict[str, Any], need: Need) -> Verdict:
         f"{expected}, for CUDA {need.cuda}",
         why=f"This image carries torch {need.torch}. CUDA {need.cuda} does not start on driver {version}, and no setting "
         "changes that. Driver 580 runs CUDA 12 and 13; it is the server branch that Ubuntu maintains.",
-        fix=fixes.INSTALL_DRIVER,
+        fix=("sudo nvidia-uninstall   # this driver came from a .run file\n" if fact["run_file"] else "")
+        + fixes.INSTALL_DRIVER,
         reboot=True,
     )
 
@@ -120,7 +171,7 @@ CHECKS = (
         title="Kernel module",
         section="PCI and driver",
         scope="both",
-        needs=("pci.gpu_present",),
+        needs=("pci.driver_bound", "mod.secureboot"),
         probe=probe_loaded,
         judge=judge_loaded,
         blocking=True,

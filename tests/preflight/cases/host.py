@@ -22,4 +22,8 @@ CASES = [
     {"id": "host.clock", "case": "adrift", "status": "warn", "commands": {"timedatectl": "echo no"}, "says": "set-ntp"},
     {"id": "host.clock", "case": "no bus", "status": "skip", "commands": {"timedatectl": "echo no bus >&2; exit 1"}},
     {"id": "host.clock", "case": "no command", "status": "skip"},
-]
+    {"id": "host.clock", "case": "container", "status": "pass", "fact": {"kernel": {"error": None, "max_error_us": 41_000}}},
+    {"id": "host.clock", "case": "container adrift", "status": "warn", "says": "on the host",
+     "fact": {"kernel": {"error": None, "max_error_us": 16_000_000}}},
+    {"id": "host.clock", "case": "container refused", "status": "skip", "fact": {"kernel": {"error": "not permitted"}}},
+]  # fmt: skip
