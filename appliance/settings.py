@@ -43,3 +43,8 @@ def read(environ: dict[str, str] | None = None) -> Settings:
         offline=value["APPLIANCE_OFFLINE"] == "1",
         progress=value["APPLIANCE_PROGRESS"],
     )
+
+
+def no_color(environ: dict[str, str] | None = None) -> bool:
+    """Whether NO_COLOR is set and not empty, as programs of all kinds read it."""
+    return bool((os.environ if environ is None else environ).get("NO_COLOR"))

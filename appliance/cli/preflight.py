@@ -1,7 +1,6 @@
 """`appliance preflight`: what is wrong with this machine, and the command that mends it."""
 
 import json
-import os
 import shutil
 import sys
 import textwrap
@@ -10,9 +9,11 @@ from pathlib import Path
 
 import click
 
+from appliance import settings
 from appliance.errors import ApplianceError
 from appliance.preflight import facts, render
 from appliance.preflight import run as checks_run
+from appliance.preflight.check import LEVELS
 from appliance.preflight.host import Host
 from appliance.preflight.need import Need
 
@@ -81,7 +82,7 @@ def preflight(
     else:
         terminal = sys.stdout.isatty()
         width = max(72, min(120, shutil.get_terminal_size().columns)) if terminal else 80
-        color = terminal and not no_color and not os.environ.get("NO_COLOR")
+        color = terminal and not no_color and not settings.no_color()
         for line in render.table(report, width=width, color=color):
             click.echo(line, color=color)
     context.exit(report.exit_code(fail_on))
@@ -110,14 +111,17 @@ def _report(
             raise ApplianceError(
                 f"{replay} has facts of no check that exists", "dump the facts again with this version"
             )
+        chosen = checks_run.select(stage, level, only, without)
     else:
         if not root.is_dir():
             raise ApplianceError(f"--root {root} is no folder", "leave it out to look at this machine")
         host = Host(root)
         stage = ("container" if host.in_container() else "host") if stage == "auto" else stage
         need = checks_run.need_for(host, config)
+        chosen = checks_run.select(stage, level, only, without)
+        # a check asked for by name has the time of its own level
+        level = max((level, *(check.level for check in chosen)), key=LEVELS.index) if only else level
         source = checks_run.Live(host, level)
-    chosen = checks_run.select(stage, level, only, without)
     outcomes = checks_run.examine(chosen, need, source)
     return checks_run.Report(stage, level, need, outcomes, without, time.monotonic() - begun)
 

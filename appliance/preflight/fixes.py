@@ -79,8 +79,8 @@ sudo fuser -v /dev/nvidia*   # who has the card open
 # then stop that service or container, for example: docker stop NAME"""
 
 REMOVE_SNAP = """\
-docker ps -a   # what runs in the snap is lost with it
-sudo snap remove --purge docker
+docker ps -a   # what runs in the snap ends with it
+sudo snap remove docker
 hash -r"""
 
 KEEP_DEVICES = """\

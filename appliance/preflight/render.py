@@ -47,7 +47,9 @@ def _row(outcome: Outcome, width: int, paint: Callable[[str, str], str]) -> list
     found = f"skip ({verdict.found})" if verdict.status == "skip" else verdict.found
     if verdict.expected and verdict.status != "skip":
         found = f"{found} (expected: {verdict.expected})"
-    wrapped = textwrap.wrap(_ascii(f"{check.title}: {found}"), width - INDENT, break_long_words=True)
+    wrapped = textwrap.wrap(
+        _ascii(found if verdict.status == "skip" else f"{check.title}: {found}"), width - INDENT, break_long_words=True
+    )
     head = f"  {WORDS[verdict.status]:<4}  {check.id:<{ID_WIDTH}} "
     lines = [paint(head, verdict.status) + wrapped[0], *(" " * INDENT + line for line in wrapped[1:])]
     if troubled:

@@ -30,7 +30,7 @@ def test_the_table_by_heart():
     assert "        why:  Too old." in lines
     assert lines[lines.index("        fix:  one") + 1] == "              two"
     assert "        reboot needed: yes" in lines
-    assert "  skip  gpu.ecc_mode           Error correction: skip (needs drv.min)" in lines
+    assert "  skip  gpu.ecc_mode           skip (needs drv.min)" in lines
     assert [line for line in lines if line in ("VM", "PCI and driver", "GPU health", "Container engine")] == [
         "VM",
         "PCI and driver",

@@ -95,7 +95,12 @@ INIT_PROBLEMS: dict[object, tuple[str, str, bool]] = {
     nvml.NO_LIBRARY: (
         "libnvidia-ml.so.1 is missing. On the host: no driver is installed. In a container: it was started without GPUs, "
         "or the NVIDIA container toolkit is not set up.",
-        "# on the host:\n" + fixes.INSTALL_DRIVER + "\n# in a container, on its host:\n" + fixes.NVIDIA_TOOLKIT,
+        "# on the host:\n"
+        + fixes.INSTALL_DRIVER
+        + "\n# in a container, on its host:\n"
+        + fixes.TOOLKIT_REPOSITORY
+        + "\n"
+        + fixes.NVIDIA_TOOLKIT,
         True,
     ),
     nvml.MISMATCH: (
@@ -183,7 +188,7 @@ CHECKS = (
         title="Driver answers (NVML)",
         section="PCI and driver",
         scope="both",
-        needs=("mod.nvidia_loaded",),
+        needs=("mod.nvidia_loaded", "ctr.env"),
         probe=probe_init,
         judge=judge_init,
         blocking=True,

@@ -36,7 +36,9 @@ def kernels(running, modules, images=(OLD, NEW), driver="580.95.05"):
     }
 
 
-SIGNED = "kernel/nvidia-580srv/nvidia.ko: kernel/a.ko\nkernel/nvidia-580srv/nvidia-uvm.ko: kernel/nvidia-580srv/nvidia.ko\n"
+SIGNED = (
+    "kernel/nvidia-580srv/nvidia.ko: kernel/a.ko\nkernel/nvidia-580srv/nvidia-uvm.ko: kernel/nvidia-580srv/nvidia.ko\n"
+)
 DKMS = "updates/dkms/nvidia.ko.zst:\n"
 ONLY_UVM = "kernel/nvidia-580srv/nvidia-uvm.ko: \n"
 
