@@ -85,15 +85,16 @@ def to_yaml(config: StageConfig) -> str:
 class _OneOfEach(yaml.SafeLoader):
     """YAML's safe loader, which takes no key twice: the second would silently replace the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)  # as written: `<<` adds keys to a node only later
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
+                raise yaml.composer.ComposerError(
                     None, None, f"the key {key.value!r} stands here twice", key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

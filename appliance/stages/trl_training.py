@@ -135,7 +135,7 @@ class Reporter(TrainerCallback):
 def fit(trainer: Trainer, run: RunDir, reporter: Reporter, precision: Precision, *, resume: bool) -> None:
     """Train from the start, or with `resume` from the newest checkpoint.
 
-    Raises StoppedByUser with a checkpoint written, ApplianceError when the disk is full.
+    Raises StoppedByUser with a checkpoint written, ApplianceError when the disk is full or the weights overflowed.
     """
     last = newest_checkpoint(run.checkpoints) if resume else None
     step = int(last.name.rpartition("-")[2]) if last is not None else 0
@@ -145,6 +145,8 @@ def fit(trainer: Trainer, run: RunDir, reporter: Reporter, precision: Precision,
     by_us = precision.active() if precision.device.type == "cpu" else nullcontext()  # on a GPU the trainer's autocast
     with explained(run.checkpoints), by_us:
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
+    largest = [float(p.detach().abs().max()) for p in trainer.model.parameters() if p.requires_grad]
+    must_be_finite(sum(largest), "the sum of the weights' largest sizes")
     if reporter.stopped:
         raise StoppedByUser(str(newest_checkpoint(run.checkpoints)))
 

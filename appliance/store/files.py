@@ -81,9 +81,10 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def put_back_all(parent: Path) -> None:
-    """Undo every half-made replacement of a folder below `parent`: a kill between the two renames leaves one."""
+    """Undo every half-made replacement of a folder below `parent`, and end every made one: a kill may leave either."""
     for old in parent.glob(".*.old"):
         _put_back(parent / old.name[1 : -len(".old")], old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_back(path: Path, old: Path) -> None:

@@ -235,3 +235,38 @@ def test_configs_load_without_torch():
     heavy = "{'torch', 'transformers', 'trl', 'peft', 'datasets', 'numpy'}"
     code = f"import appliance.config, appliance.store.rundir, sys; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ("policy: {model: opt}", "policy"),
+        ("kl: {coef: 0.1, adaptive: false, coef: 0.2}", "coef"),
+        ("sampling:\n  top_p: 0.9\n  top_k: 3\n  top_p: 0.8", "top_p"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(write, minimal, more, key):
+    path = write(minimal["ppo"] + more + "\n")
+    error = refused(path)
+    assert f"the key '{key}' stands here twice" in error.what
+    line = max(n for n, text in enumerate(path.read_text().splitlines(), start=1) if f"{key}:" in text)
+    assert f"line {line}," in error.what
+
+
+def test_a_merged_section_may_have_keys_of_its_own(write, minimal):
+    more = "kl: {<<: &kl {coef: 0.1, adaptive: true}, adaptive: false}\n"
+    found = load(write(minimal["ppo"] + more))
+    assert (found.kl.coef, found.kl.adaptive) == (0.1, False)
+
+
+@pytest.mark.parametrize("text", ["{[a, b]: 1}", "? {a: 1}\n: 2"])
+def test_a_key_that_is_no_word_is_refused(write, text):
+    assert "is not YAML: " in refused(write(text)).what
+
+
+def test_the_same_key_in_merged_sections_is_not_twice(write, minimal):
+    """`one` is merged into `kl` before it is read itself, deeper down; its keys stand there once all the same."""
+    text = "policy: {model: gpt2, lora: {more: {deep: &one {<<: {coef: 1.0}, coef: 0.1}}}}\nkl: {<<: *one}\n"
+    error = refused(write(minimal["ppo"].replace("policy:\n  model: gpt2\n", text)))
+    assert "twice" not in error.what
+    assert "lora.more is an unknown key" in error.what

@@ -118,3 +118,58 @@ def test_every_key_has_a_meaning():
         and not any(isinstance(t, type) and issubclass(t, BaseModel) for t in (field.annotation,))
     ]
     assert not plain
+
+
+PPO = {"policy": {"model": "gpt2"}, "reward": {"source": "length"}, "prompts": {"source": "p.txt"}}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optimizer": {"betas": [1.0, 0.9]}},
+        {"optimizer": {"betas": [0.9, 1.0]}},  # divides by 1 - beta
+        {"optimizer": {"betas": [0.9, float("nan")]}},
+        {"seed": 2**32},  # more than numpy takes
+        {"seed": 10**26},
+        {"scores": {"missing_eos": "replace", "missing_eos_penalty": float("nan")}},
+        {"scores": {"missing_eos": "subtract", "missing_eos_penalty": float("inf")}},
+        {"sampling": {"temperature": 0.001}},
+        {"sampling": {"temperature": float("nan")}},
+        {"sampling": {"temperature": float("inf")}},
+        {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "drop"}},
+        {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "replace"}},
+        {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "subtract"}},
+    ],
+)
+def test_numbers_that_would_end_the_run_later_are_refused(values):
+    with pytest.raises(ValidationError):
+        PpoConfig.model_validate(PPO | values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optimizer": {"betas": [0.0, 0.999]}},
+        {"seed": 2**32 - 1},
+        {"scores": {"missing_eos": "replace", "missing_eos_penalty": -2.0}},
+        {"sampling": {"temperature": 0.01}},
+        {"sampling": {"stop_at_eos": False}},
+        {"scores": {"missing_eos": "drop"}},
+    ],
+)
+def test_numbers_at_those_limits_are_taken(values):
+    PpoConfig.model_validate(PPO | values)
+
+
+def test_a_missing_end_cannot_be_penalised_where_nothing_ends():
+    values = {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "drop"}}
+    with pytest.raises(ValidationError, match=r"scores\.missing_eos goes with sampling\.stop_at_eos: true"):
+        PpoConfig.model_validate(PPO | values)
+
+
+@pytest.mark.parametrize("weight", [0.0, float("inf"), float("nan")])
+def test_the_weight_of_centring_is_a_number(weight):
+    values = {"model": {"model": "gpt2"}, "data": {"source": "pairs.jsonl"}}
+    with pytest.raises(ValidationError):
+        RewardConfig.model_validate(values | {"training": {"center_coef": weight}})
+    RewardConfig.model_validate(values | {"training": {"center_coef": 0.01}})

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from appliance import parts
 from appliance.config import parse
 from appliance.data.split import held_out
-from appliance.errors import ApplianceError, DataError
+from appliance.errors import ApplianceError, ConfigError, DataError
 from appliance.store import rundir
 from appliance.store.rundir import RunDir
 
@@ -162,3 +162,54 @@ def test_a_disk_that_is_full_while_checkpointing_is_a_message_and_the_run_goes_o
 def test_data_that_leaves_nothing_to_train_on_is_a_message(trained):
     with pytest.raises(DataError, match="no pair is left to train on"):
         trained("reward", PAIRS, training=BRIEF | {"max_length_tokens": 2})
+
+
+# --- what cannot be trained, and what has been
+
+
+@pytest.mark.parametrize(
+    "rows", [PAIRS[:1], [pair | {"prompt": "w1 "} for pair in PAIRS]], ids=["one pair", "one prompt"]
+)
+def test_pairs_of_one_prompt_cannot_be_held_out(rows, trained):
+    with pytest.raises(DataError) as caught:
+        trained("reward", rows)
+    assert f"all {len(rows)} pairs have one prompt, so none can be held out" in caught.value.what
+    assert "more than one prompt" in caught.value.fix
+
+
+@pytest.mark.parametrize(("stage", "rows"), [("sft", TEXTS), ("reward", PAIRS)])
+def test_texts_may_not_be_longer_than_the_model_s_positions(stage, rows, trained):
+    with pytest.raises(ConfigError) as caught:
+        trained(stage, rows, training=BRIEF | {"max_length_tokens": 65})
+    assert "training.max_length_tokens is 65" in caught.value.what
+    assert "reads at most 64 tokens" in caught.value.what
+    assert caught.value.fix == "set training.max_length_tokens to 64 or less"
+    trained(stage, rows, "fits", training=BRIEF | {"max_length_tokens": 64, "max_steps": 1})
+
+
+@pytest.mark.parametrize(
+    ("stage", "rows", "data"),
+    [("sft", TEXTS, {}), ("sft", TEXTS, {"held_out_share": 0}), ("reward", PAIRS, {})],
+    ids=["sft", "sft, nothing held out", "reward"],
+)
+def test_a_training_that_diverged_is_no_result(stage, rows, data, trained, tmp_path):
+    with pytest.raises(ApplianceError, match="the training diverged") as caught:
+        trained(stage, rows, optimizer={"learning_rate": 1e38}, data=data)
+    assert "lower optimizer.learning_rate" in caught.value.fix
+    run = RunDir(tmp_path / "run")
+    assert run.status()["state"] == "failed"
+    assert not (run.path / "result.json").exists()
+
+
+@pytest.mark.parametrize(("stage", "rows"), [("sft", TEXTS), ("reward", PAIRS)])
+def test_a_finished_training_that_is_resumed_is_left_as_it_is(stage, rows, trained):
+    run, result = trained(stage, rows, training=BRIEF | {"max_steps": 2})
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {f.name: (f.stat().st_ino, f.stat().st_mtime_ns) for f in [run.model, *run.model.iterdir()]}
+
+    before, lines = files(), run.read_log("metrics.jsonl")
+    assert parts.load("stages", stage).run(run.config(), run, resume=True) == result  # its seconds too
+    assert files() == before
+    assert run.read_log("metrics.jsonl") == lines
+    assert run.status()["state"] == "done"

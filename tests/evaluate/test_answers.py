@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from appliance.errors import ApplianceError
 from appliance.evaluate import answers
 from appliance.evaluate.answers import Judges, compare
 from appliance.evaluate.records import Comparison
@@ -103,9 +104,13 @@ def test_both_sides_have_the_same_length_limits(ask, changed):
     assert len({count for row in made.before.tokens for count in row}) > 3
 
 
-def test_drift_and_surprise_are_sums_over_the_tokens(ask, changed, folder_of, precision, ppo_config):
-    """kl = sum log p_after - log p_start; start_nll = -sum log p_start: counted again from the texts, word by word."""
-    made = ask(changed, samples=2, sampling={"stop_at_eos": False})
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_drift_and_surprise_are_sums_over_the_tokens(temperature, ask, changed, folder_of):
+    """kl = sum log p_after - log p_start, of the distributions sampled from; start_nll = -sum log p_start at temperature 1.
+
+    Counted again from the texts, word by word.
+    """
+    made = ask(changed, samples=3, sampling={"stop_at_eos": False, "temperature": temperature})
     start = AutoModelForCausalLM.from_pretrained(folder_of("gpt2")).eval()
     after = AutoModelForCausalLM.from_pretrained(changed).eval()
     tokenizer_words = {f"w{i}": None for i in range(95)}
@@ -119,12 +124,13 @@ def test_drift_and_surprise_are_sums_over_the_tokens(ask, changed, folder_of, pr
                 continue  # a special token was sampled, which no text shows
             ids = torch.tensor([[*asked, *written]])
             with torch.no_grad():
-                of_start, of_after = (
-                    model(input_ids=ids).logits[0, len(asked) - 1 : -1].log_softmax(-1) for model in (start, after)
-                )
+                of_start, of_after = (model(input_ids=ids).logits[0, len(asked) - 1 : -1] for model in (start, after))
             chosen = torch.tensor(written)[:, None]
-            old, new = of_start.gather(1, chosen).sum(), of_after.gather(1, chosen).sum()
-            assert made.after.start_nll[row][sample] == pytest.approx(-float(old), abs=1e-4)
+            plain = of_start.log_softmax(-1).gather(1, chosen).sum()
+            old, new = (
+                (logits / temperature).log_softmax(-1).gather(1, chosen).sum() for logits in (of_start, of_after)
+            )
+            assert made.after.start_nll[row][sample] == pytest.approx(-float(plain), abs=1e-4)
             assert made.after.kl[row][sample] == pytest.approx(float(new - old), abs=1e-4)
             checked += 1
     assert checked >= 3
@@ -141,3 +147,15 @@ def test_more_answers_than_fit_at_a_time_are_the_same(ask, changed, monkeypatch)
     pieces = ask(changed)
     assert pieces.after.texts == whole.after.texts
     assert torch.tensor(pieces.after.kl) == pytest.approx(torch.tensor(whole.after.kl), abs=1e-5)
+
+
+def test_weights_that_overflowed_are_a_message(ask, changed, tmp_path):
+    shutil.copytree(changed, tmp_path / "overflowed")
+    model = AutoModelForCausalLM.from_pretrained(changed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e38)
+    model.save_pretrained(tmp_path / "overflowed")
+    with pytest.raises(ApplianceError, match="log-probabilities are not finite: its weights have overflowed") as caught:
+        ask(tmp_path / "overflowed")
+    assert "lower optimizer.learning_rate" in caught.value.fix

@@ -97,3 +97,19 @@ def test_a_critic_with_another_tokenizer_is_refused(folder_of, classifier_of, ma
 def test_a_language_model_as_critic_is_refused(folder_of, make_policy):
     with pytest.raises(ModelError, match="weights are not in its files and would be random: score"):
         make_policy(folder_of("gpt2"), critic=str(folder_of("gpt2")))
+
+
+def test_a_run_s_folder_is_taken_as_the_critic_and_as_the_policy(
+    folder_of, classifier_of, ppo_config, precision, sequences, tmp_path
+):
+    shutil.copytree(classifier_of("gpt2"), tmp_path / "judge" / "model")
+    shutil.copytree(folder_of("gpt2"), tmp_path / "sft" / "model")
+
+    def read(policy, critic):
+        config = ppo_config(policy, critic={"kind": "separate", "model": str(critic)})
+        return build_policy(config, precision)[0].read(*sequences(PROMPTS, RESPONSES), temperature=1.0)
+
+    with torch.no_grad():
+        of_runs, of_models = read(tmp_path / "sft", tmp_path / "judge"), read(folder_of("gpt2"), classifier_of("gpt2"))
+    assert torch.equal(of_runs.values, of_models.values)
+    assert torch.equal(of_runs.logprobs, of_models.logprobs)

@@ -362,3 +362,40 @@ def test_a_classifier_gets_a_pad_token_and_evaluates(folder_of, tmp_path, copy_o
     loaded = load_classifier(str(folder))
     assert loaded.tokenizer.pad_token_id == loaded.model.config.pad_token_id == 0
     assert not loaded.model.training
+
+
+# --- adapters without a base, and runs as models
+
+
+def test_an_adapter_that_is_its_own_base_is_refused(adapter, monkeypatch):
+    folder, _ = adapter
+    monkeypatch.chdir(folder.parent)
+    for base in (str(folder), f"./{folder.name}", f"{folder}/../{folder.name}"):
+        edit(folder / "adapter_config.json", base_model_name_or_path=base)
+        assert "names the adapter itself as its base" in refused(folder).what
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
+def test_an_adapter_config_that_is_no_mapping_is_refused(text, adapter):
+    folder, _ = adapter
+    (folder / "adapter_config.json").write_text(text)
+    assert "adapter_config.json cannot be used" in refused(folder).what
+
+
+def test_a_tokenizer_config_that_is_no_mapping_is_refused(copy_of):
+    folder = copy_of()
+    (folder / "tokenizer_config.json").write_text("[]")
+    assert "the tokenizer cannot be read" in refused(folder).what
+
+
+def test_a_run_s_folder_is_its_result(copy_of, tmp_path):
+    result = copy_of(place="run/model")
+    assert resolve(str(tmp_path / "run")) == result
+    assert load_policy_model(str(tmp_path / "run"), None).folder == result
+    shutil.copy(result / "config.json", tmp_path / "run")  # a model folder that has a folder "model" is itself
+    assert resolve(str(tmp_path / "run")) == tmp_path / "run"
+
+
+def test_a_run_without_a_result_is_no_model(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    assert "run is not a model folder: it has no config.json" in refused(tmp_path / "run").what

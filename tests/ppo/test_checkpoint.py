@@ -273,3 +273,13 @@ def test_a_full_disk_is_explained_and_leaves_the_older_checkpoint(make, tmp_path
     assert [c.step for c in found(tmp_path)] == [1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000001"]
     assert damage(found(tmp_path)[0].folder) is None
+
+
+def test_pruning_removes_what_a_killed_write_left(make, tmp_path):
+    learner = make()
+    save(tmp_path, learner, 1)
+    (tmp_path / ".step-000002.tmp").mkdir()
+    (tmp_path / ".step-000002.tmp" / "weights.safetensors").write_bytes(b"half")
+    (tmp_path / "mine.tmp").mkdir()
+    prune(tmp_path, keep=3, best=None)
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["mine.tmp", "step-000001"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from appliance.config.ppo import Kl
 from appliance.models.precision import Precision
@@ -183,3 +184,89 @@ def test_packing_that_gives_other_numbers_is_named(started, monkeypatch):
     found = packing_problem(learner.policy, batch.rollout.prompts, 6)
     assert found == "its log-probabilities differ by 0.25 nats"
     assert learner.policy.packs
+
+
+SIZES = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+OTHERS = {
+    "mistral": SIZES
+    | {"num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64, "sliding_window": 12},
+    "falcon": SIZES | {"max_position_embeddings": 64},
+    "mpt": {"vocab_size": 97, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64},
+}
+
+
+@pytest.fixture
+def policy_of(make_policy, tokenizer, tmp_path):
+    """policy_of("falcon"): a policy of one of OTHERS."""
+
+    def make(name):
+        torch.manual_seed(2)
+        config = AutoConfig.for_model(name, **OTHERS[name], **ENDS)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        return make_policy(tmp_path / name)
+
+    return make
+
+
+def test_a_sliding_window_is_a_problem_only_where_prompt_and_response_pass_it(policy_of, sequences):
+    policy = policy_of("mistral")
+    prompts, _ = sequences([4, 2, 5, 1], [1])  # the longest has 5, the window 12
+    assert packing_problem(policy, prompts, 7) is None
+    problem = packing_problem(policy, prompts, 9)  # the comparison goes on to 8 tokens, the run to 9
+    assert problem == "MistralAttention sees 12 tokens of 13"  # the last of 14 predicts nothing
+    assert policy.packs
+
+
+@pytest.mark.parametrize("name", ["falcon", "mpt"])
+def test_layers_that_raise_are_a_problem_and_padding_takes_over(name, policy_of, sequences):
+    policy = policy_of(name)
+    prompts, responses = sequences([4, 2, 5, 1], [6, 3, 2, 5])
+    assert "its layers do not take it" in packing_problem(policy, prompts, 6)
+    policy.use_padding()
+    with torch.no_grad():
+        together = policy.read(prompts, responses, temperature=1.0).logprobs
+        alone = policy.read(*sequences_row(prompts, responses, 1), temperature=1.0).logprobs
+    assert together[1, :3].tolist() == pytest.approx(alone[0].tolist(), abs=1e-5)
+
+
+def sequences_row(prompts, responses, row):
+    """One row without its padding."""
+    p, r = int(prompts.lengths[row]), int(responses.lengths[row])
+    rows = torch.tensor([row])
+    made = replace(responses.rows(rows), ids=responses.ids[rows, :r], engine_logprobs=torch.zeros(1, r))
+    return replace(prompts.rows(rows), ids=prompts.ids[rows, :p]), made
+
+
+def test_memory_that_runs_out_is_no_packing_problem(started, monkeypatch):
+    learner, batch = started()
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(learner.policy, "read", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        packing_problem(learner.policy, batch.rollout.prompts, 6)
+
+
+def tiny_rewards(learner, batch, scale):
+    """The batch with scores of about `scale` and values of zero, as a new critic gives."""
+    rollout = replace(batch.rollout, values=torch.zeros_like(batch.rollout.values))
+    shaped = Shaped(torch.linspace(-1, 2, 8) * scale, torch.ones(8, dtype=torch.bool), 0.0)
+    config = learner.config
+    return make_batch(rollout, shaped, ppo=config.ppo, kl=Kl(), kl_coef=0.1, whiten_rewards=False)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 3e-5, 1e-6, 0.0])
+def test_tiny_rewards_are_no_contradiction(scale, started):
+    # at 1e-4 the raw variance is near the 1e-8 that whitening adds to it, so that it leaves less than 1
+    learner, batch = started()
+    check(learner, tiny_rewards(learner, batch, scale))
+
+
+def test_advantages_of_tiny_rewards_that_are_not_white_are_red(started):
+    learner, batch = started()
+    tiny = tiny_rewards(learner, batch, 1e-4)
+    with pytest.raises(InvariantError, match="instead of 0 and 0"):
+        check(learner, replace(tiny, advantages=1.5 * tiny.advantages))

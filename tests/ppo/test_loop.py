@@ -1,5 +1,6 @@
 """The loop over a tiny GPT-2 in this process: what it measures when, what it keeps, when it refuses to go on."""
 
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -239,3 +240,57 @@ def test_a_checkpoint_of_other_prompts_is_refused(begin):
     again.state.feed.prompts.ids[0, 0] += 1
     with pytest.raises(ApplianceError, match="the prompts changed since"):
         again.train(resume=True)
+
+
+def test_weights_that_overflow_end_the_run_with_a_message(begin):
+    one = begin(optimizer={"learning_rate": 1e38}, batch={"steps": 4}, evaluation={"every_steps": 9})
+    with pytest.raises(ApplianceError) as caught:
+        one.train()
+    assert caught.value.what.startswith("after step 1 the policy's log-probabilities are not finite")
+    assert "lower optimizer.learning_rate" in caught.value.fix
+    assert not isinstance(caught.value, InvariantError)
+
+
+def test_tiny_rewards_do_not_stop_the_run(begin):
+    def tiny(prompts: list[str], responses: list[str]) -> torch.Tensor:
+        return even_tokens(prompts, responses) * 1e-4
+
+    metrics = begin("run", {"source": tiny}, scores={"scale": "none", "center": False}).train()
+    assert [line["step"] for line in metrics] == [0, 1, 2, 3]
+
+
+def test_a_damaged_newest_checkpoint_is_removed(begin):
+    """Else pruning would count it among the newest, and remove whole ones in its stead."""
+    begin(checkpoint={"every_steps": 1, "keep": 2}).train()
+    one = begin(checkpoint={"every_steps": 1, "keep": 2})
+    (one.run.checkpoints / "step-000003" / "weights.safetensors").write_bytes(b"x")
+    loop.resume(one.pieces, one.state, one.run, one.journal)
+    assert one.state.step == 2
+    assert 3 not in [place.step for place in checkpoint.found(one.run.checkpoints)]
+    assert not (one.run.checkpoints / "step-000003").exists()
+
+
+def test_a_checkpoint_whose_replacement_was_killed_between_the_renames_is_taken(begin):
+    whole = begin("whole").train()
+    begin().train()
+    place = begin().run.checkpoints / "step-000003"
+    shutil.copytree(place, place.with_name(".step-000003.tmp"))  # the new one, complete, and the old one moved away
+    place.rename(place.with_name(".step-000003.old"))
+    one = begin()
+    loop.resume(one.pieces, one.state, one.run, one.journal)
+    assert one.state.step == 3
+    assert place.is_dir()
+    assert begin().train(resume=True) == whole
+
+
+@pytest.mark.parametrize("stop_at_eos", [True, False])
+def test_responses_that_may_not_end_sound_no_alarm_for_it(stop_at_eos, begin):
+    sections = {"sampling": {"stop_at_eos": stop_at_eos}, "alarms": {"ended_share": 1.0}}
+    looks = iter(range(1, 99))
+    with pytest.raises(StoppedByUser):
+        begin(**sections).train(lambda: next(looks) == 3)
+    one = begin(**sections)
+    one.train(resume=True)
+    names = {event["name"] for event in one.run.read_log("events.jsonl") if event["kind"] == "alarm"}
+    assert ("ended" in names) == stop_at_eos
+    assert one.state.watch.may_end == stop_at_eos

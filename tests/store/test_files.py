@@ -212,3 +212,21 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path, break_at, error):
 def test_a_bug_stays_a_bug(tmp_path):
     with pytest.raises(KeyError), explained(tmp_path):
         raise KeyError("x")
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["after the second rename", "before it"])
+def test_a_kill_beside_the_second_rename_leaves_one_whole_folder(replaced, tmp_path):
+    """What SIGKILL leaves: no `finally` ran, so the old folder is still under its other name."""
+    names = ["step-1" if replaced else ".step-1.tmp", ".step-1.old", "step-0"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    files.put_back_all(tmp_path)
+    assert (tmp_path / "step-1" / "a").read_text() == ("step-1" if replaced else ".step-1.old")
+    assert (tmp_path / "step-0" / "a").read_text() == "step-0"
+    assert not (tmp_path / ".step-1.old").exists()
+
+
+def test_nothing_is_put_back_where_there_is_nothing(tmp_path):
+    files.put_back_all(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []

@@ -233,3 +233,30 @@ def test_the_folder_s_parts_have_their_places(run):
         "model",
         "report",
     ]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "model", "adapter", "report", "result.json"])
+def test_anything_that_a_run_made_keeps_its_folder(name, run):
+    assert not run.has_begun()
+    (run.path / name).mkdir()
+    assert run.has_begun()
+    with pytest.raises(ApplianceError, match="holds a run"):
+        create(run.path, sft(seed=9))
+    assert run.config().seed == 1
+
+
+def test_what_is_no_run_is_not_to_be_resumed(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x").touch()
+    for path, what in (("other", "exists and is not empty, and is no run"), ("other/x", "is a file")):
+        with pytest.raises(ApplianceError) as caught:
+            create(tmp_path / path, sft())
+        assert caught.value.what == f"{tmp_path / path} {what}"
+        assert caught.value.fix == "choose another --run-dir"
+
+
+def test_a_place_below_a_file_is_not_writable(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ApplianceError, match="is not writable: ") as caught:
+        create(tmp_path / "file" / "run", sft())
+    assert caught.value.fix == "choose a folder that you may write to"
