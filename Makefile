@@ -11,13 +11,17 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test lint bench bench-gpu install install-test clean
+.PHONY: preflight demo test lint bench bench-gpu install install-test clean
 
 demo: install
 	$(BIN)/appliance demo $(DEMO)
 
 test: install-test lint
 	$(BIN)/pytest $(TESTS)
+
+# What is wrong with this VM? Without torch, in seconds; on a host that has nothing yet but Python.
+preflight: .venv-preflight/installed
+	.venv-preflight/bin/appliance preflight $(PREFLIGHT)
 
 lint: install-test
 	$(BIN)/ruff check .
@@ -44,5 +48,12 @@ install-test: .venv/installed-test
 	$(PIP) --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+.venv-preflight/installed: pyproject.toml constraints.txt Makefile
+	test -x .venv-preflight/bin/python || $(PYTHON) -m venv .venv-preflight
+	.venv-preflight/bin/pip --disable-pip-version-check --quiet install --constraint constraints.txt \
+		click nvidia-ml-py pydantic pyyaml tqdm
+	.venv-preflight/bin/pip --disable-pip-version-check --quiet install --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bench appliance-data
+	rm -rf .venv .venv-bench .venv-preflight appliance-data

@@ -1,5 +1,6 @@
 """Reward-model training with TRL's RewardTrainer: preference pairs -> a classifier with one label, in model/."""
 
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from appliance import parts
 from appliance.config import RewardConfig
 from appliance.data.preferences import Preference, read_preferences
 from appliance.data.split import held_out
-from appliance.errors import DataError
+from appliance.errors import ApplianceError, DataError
 from appliance.models.loading import load_new_reward_model
 from appliance.models.precision import Precision, choose
 from appliance.models.tokens import check_length
@@ -81,7 +82,11 @@ def run(config: RewardConfig, run: RunDir, *, resume: bool = False) -> dict[str,
             loaded.tokenizer.save_pretrained(place)
 
         write_folder(run.model, fill)
-        measured = held_out_accuracy(run, test_pairs, precision)
+        try:
+            measured = held_out_accuracy(run, test_pairs, precision)
+        except ApplianceError:
+            shutil.rmtree(run.model)  # a model that cannot score its own held-out pairs is no result
+            raise
         result = {
             "pairs": len(train),
             **measured,
