@@ -37,6 +37,6 @@ def gpu(once: bool, interval: float) -> None:
 def reading() -> list[str]:
     """A small table for every GPU, names left and values right; inside an NVML session."""
     lines = []
-    for device in nvml.devices(nvml.LIVE):
+    for device in nvml.devices(nvml.LIVE):  # none, too, where the driver does not even tell their number
         lines += [f"{name:<18} {value}" for name, value in nvml.status(device).items()] + [""]
-    return lines[:-1] if lines else ["the driver knows no GPU"]
+    return lines[:-1] if lines else ["the driver names no GPU: `appliance preflight` says why"]

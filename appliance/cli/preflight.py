@@ -18,8 +18,11 @@ from appliance.preflight.host import Host
 from appliance.preflight.need import Need
 
 
-def _ids(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+def _ids(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    ids = tuple(part.strip() for part in (value or "").split(",") if part.strip())
+    if value is not None and not ids and option.name == "only":  # an unset variable of a script must not mean all
+        raise click.BadParameter("it names no check")
+    return ids
 
 
 @click.group(invoke_without_command=True)
@@ -40,7 +43,12 @@ def _ids(_context: click.Context, _option: click.Parameter, value: str | None) -
 @click.option("--config", type=click.Path(path_type=Path), help="A recipe: ask for the memory and disk that it needs.")
 @click.option("--root", type=click.Path(path_type=Path), default="/", help="Where the machine's /proc, /sys, /etc are.")
 @click.option("--dump-facts", type=click.Path(path_type=Path), metavar="FILE", help="Also keep what was seen in FILE.")
-@click.option("--replay", type=click.Path(path_type=Path), metavar="FILE", help="Judge FILE's facts, not this machine.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Judge FILE's facts, stage and needs, not this machine's.",
+)
 @click.option("--nagios", is_flag=True, help="One line, and exit with 0 OK, 1 warning, 2 critical, 3 unknown.")
 @click.option("--no-color", is_flag=True, help="Plain text on a terminal too. NO_COLOR does the same.")
 @click.pass_context
@@ -104,9 +112,11 @@ def _report(
         values = facts.load(replay)
         stage, level, source = values["stage"], values["level"], facts.Replay(values)
         need = Need.from_fact(values["need"])
-        only = checks_run.known(only, checks_run.all_checks()) or tuple(
-            id for id in values["checks"] if id in checks_run.all_checks()
+        checks = checks_run.all_checks()
+        only = checks_run.known(only, checks) or tuple(
+            id for id in values["checks"] if id in checks and checks[id].scope in (stage, "both")
         )
+        without += tuple(id for id in values["left_out"] if id in checks and id not in without)
         if not only:
             raise ApplianceError(
                 f"{replay} has facts of no check that exists", "dump the facts again with this version"

@@ -58,14 +58,21 @@ def load(file: Path) -> dict[str, Any]:
             f"{file} has version {values.get('version')!r} of the facts; this is version {VERSION}", again
         )
     facts = values.get("facts")
-    entry = {"fact", "problem", "duration_ms"}
-    whole = isinstance(facts, dict) and all(isinstance(v, dict) and set(v) == entry for v in facts.values())
-    level, stage, asked = values.get("level"), values.get("stage"), values.get("checks")
-    whole = whole and isinstance(asked, list) and all(isinstance(id, str) for id in asked)
+    whole = isinstance(facts, dict) and all(map(_is_entry, facts.values()))
+    level, stage = values.get("level"), values.get("stage")
+    for ids in (values.get("checks"), values.get("left_out")):
+        whole = whole and isinstance(ids, list) and all(isinstance(id, str) for id in ids)
     if not whole or level not in LEVELS or stage not in ("host", "container"):
         raise ApplianceError(f"{file} lacks parts of preflight's facts", again)
     Need.from_fact(values.get("need"))
     return values
+
+
+def _is_entry(value: object) -> bool:
+    """Whether it is what `dump` writes of one check."""
+    if not isinstance(value, dict) or set(value) != {"fact", "problem", "duration_ms"}:
+        return False
+    return isinstance(value["problem"], str | None) and type(value["duration_ms"]) is int
 
 
 class Replay:

@@ -41,9 +41,18 @@ class Need:
     def from_fact(cls, values: object) -> "Need":
         """What `fact` wrote. Raises ApplianceError when it is something else."""
         names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
+        if not isinstance(values, dict) or set(values) != names or not all(map(_fits, values, values.values())):
             raise ApplianceError("the facts' `need` section is not one that preflight wrote", "dump the facts again")
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value read from JSON has the type of the field: of its default, or a number or None where that is None."""
+    default = getattr(Need(), name)
+    if isinstance(default, tuple):
+        kind = type(default[0]) if default else str
+        return isinstance(value, list) and all(type(one) is kind for one in value)
+    return value is None or type(value) in (int, float) if default is None else type(value) is type(default)
 
 
 def from_manifest(text: str | None, need: Need) -> Need:
@@ -75,7 +84,7 @@ def from_config(config: StageConfig, need: Need) -> Need:
     parameter), the exported model, and 2 GiB of logs.
     """
     sources = _models(config)
-    models = tuple(name for name, _, _ in sources)
+    models = tuple(dict.fromkeys(name for name, _, _ in sources))  # the frozen reference is the policy's again
     sizes = [parameters(Path(name)) for name, _, _ in sources]
     if not sizes or any(size is None for size in sizes):
         return replace(need, models=models, vram_gib=None, ram_gib=None, disk_gib=None)

@@ -78,7 +78,9 @@ def first_thing(report: Report) -> Outcome | None:
 def counts(report: Report) -> str:
     """How many passed, warned, failed and were skipped."""
     n = report.count
-    return f"{n('pass')} ok, {n('warn')} warnings, {n('fail')} failures, {n('skip')} skipped"
+    warnings = "1 warning" if n("warn") == 1 else f"{n('warn')} warnings"
+    failures = "1 failure" if n("fail") == 1 else f"{n('fail')} failures"
+    return f"{n('pass')} ok, {warnings}, {failures}, {n('skip')} skipped"
 
 
 def _end(report: Report, width: int, paint: Callable[[str, str], str]) -> list[str]:

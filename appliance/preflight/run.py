@@ -84,9 +84,18 @@ def known(ids: tuple[str, ...], checks: dict[str, Check]) -> tuple[str, ...]:
 
 
 def select(stage: str, level: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> list[Check]:
-    """The checks for a stage up to a level, or those of `only` whatever their level. Raises ApplianceError: unknown id."""
+    """The checks for a stage up to a level, or those of `only` whatever their level.
+
+    Raises ApplianceError for an id that does not exist, and for one of `only` that the stage does not have.
+    """
     checks = all_checks()
     known(only + without, checks)
+    elsewhere = [id for id in only if checks[id].scope not in (stage, "both")]
+    if elsewhere:
+        raise ApplianceError(
+            f"there is no {', '.join(elsewhere)} in --stage {stage}",
+            f"ask with --stage {checks[elsewhere[0]].scope}, or leave it out of --only",
+        )
     depth = LEVELS.index(level)  # type: ignore[arg-type]
     chosen = [
         check

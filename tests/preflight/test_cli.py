@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from appliance.preflight.need import Need
+
 
 def test_quick_on_this_machine(appliance_command, tmp_path):
     begun = time.monotonic()
@@ -19,7 +21,8 @@ def test_quick_on_this_machine(appliance_command, tmp_path):
 
 def test_dumped_facts_replay_to_the_same_report(appliance_command, tmp_path):
     file = tmp_path / "facts.json"
-    first = appliance_command("preflight", "--stage", "host", "--json", "--dump-facts", str(file))
+    dump = ("--skip", "host.clock", "--dump-facts", str(file))
+    first = appliance_command("preflight", "--stage", "host", "--json", *dump)
     second = appliance_command("preflight", "--json", "--replay", str(file))
 
     def told(done):
@@ -57,6 +60,8 @@ def test_a_file_that_cannot_be_replayed_exits_with_2(appliance_command, tmp_path
     ("arguments", "said"),
     [
         (["--only", "drv.mim"], "did you mean drv.min"),
+        (["--only", ","], "names no check"),
+        (["--stage", "container", "--only", "host.arch,docker.engine"], "no docker.engine in --stage container"),
         (["--skip", "nvml"], "did you mean nvml.init"),
         (["--root", "/no/such/folder"], "is no folder"),
         (["--config", "/no/such/recipe.yaml"], "no config file"),
@@ -119,3 +124,22 @@ def test_everything_hangs_and_the_quick_level_still_ends(appliance_command, gpu_
     assert "gave no answer in" in done.stdout
     assert "skip (needs nvml.init)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"facts": {"host.arch": {"fact": None, "problem": 5, "duration_ms": 1}}}, "lacks parts"),
+        ({"facts": {"host.arch": {"fact": None, "problem": None, "duration_ms": "1"}}}, "lacks parts"),
+        ({"left_out": None}, "lacks parts"),
+        ({"need": {**Need().fact(), "ram_gib": "much"}}, "`need` section"),
+        ({"need": {**Need().fact(), "archs": [80]}}, "`need` section"),
+    ],
+)
+def test_facts_of_wrong_types_are_not_judged(appliance_command, tmp_path, change, said):
+    file = tmp_path / "facts.json"
+    assert appliance_command("preflight", "--only", "host.arch", "--dump-facts", str(file)).returncode == 0
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    done = appliance_command("preflight", "--replay", str(file))
+    assert done.returncode == 2
+    assert said in done.stderr

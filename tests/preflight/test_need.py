@@ -51,7 +51,7 @@ def test_memory_and_disk_of_local_models(tmp_path):
     assert need.vram_gib == pytest.approx(1.2 * 21 + 2, abs=0.06)
     assert need.ram_gib == 16.0
     assert need.disk_gib == 30.0
-    assert need.models == (policy, policy, reward)
+    assert need.models == (policy, reward), "what is staged or asked for once, though it is loaded twice"
 
 
 def test_what_is_not_here_is_unknown_and_not_zero(tmp_path):

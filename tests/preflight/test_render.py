@@ -39,7 +39,7 @@ def test_the_table_by_heart():
     ]
     assert lines[-5:] == [
         "Left out by --skip: host.os",
-        "NOT READY: 1 ok, 1 warnings, 1 failures, 1 skipped, 0.2 s",
+        "NOT READY: 1 ok, 1 warning, 1 failure, 1 skipped, 0.2 s",
         "First thing to do, for drv.min:",
         "  one",
         "  two",

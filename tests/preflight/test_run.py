@@ -157,7 +157,12 @@ def test_an_unknown_id_names_the_near_ones():
     with pytest.raises(ApplianceError, match="did you mean drv"):
         run.select("host", "quick", ("drv.mim",))
     with pytest.raises(ApplianceError, match="no check is left"):
-        run.select("container", "quick", ("docker.engine",))
+        run.select("host", "quick", ("docker.engine",), ("docker.engine",))
+
+
+def test_an_id_of_the_other_stage_is_refused_and_not_dropped():
+    with pytest.raises(ApplianceError, match=r"no docker\.engine in --stage container"):
+        run.select("container", "quick", ("host.arch", "docker.engine"))
 
 
 def test_a_missing_driver_is_one_failure(make_host):

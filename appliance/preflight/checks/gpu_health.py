@@ -35,7 +35,11 @@ def judge_responds(fact: dict[str, Any], need: Need) -> Verdict:
             fix=fixes.REBOOT_THEN_POWER_CYCLE,
             reboot=True,
         )
-    shown = [f"{s['name']}, {s['temperature']}, {s['performance state']}, {s['power']}" for s in fact["status"]]
+    shown = [
+        f"GPU {s['index']} at {s['bus id']}: {s['name']}, {s['temperature']}, {s['performance state']}, {s['power']}, "
+        f"utilization {s['utilization']}"
+        for s in fact["status"]
+    ]
     return passed("; ".join(shown)) if shown else skip("the driver knows no GPU")
 
 

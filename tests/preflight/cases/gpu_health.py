@@ -12,7 +12,13 @@ def slowed(mask):
 
 
 CASES = [
-    {"id": "gpu.responds", "case": "healthy", "status": "pass", "gpu": A100, "says": "34 C, P0, 32 W / 250 W"},
+    {
+        "id": "gpu.responds",
+        "case": "healthy",
+        "status": "pass",
+        "gpu": A100,
+        "says": "P0, 32 W / 250 W, utilization 0%",
+    },
     {"id": "gpu.responds", "case": "vGPU", "status": "pass", "gpu": "vgpu", "says": "N/A"},
     {"id": "gpu.responds", "case": "lost between calls", "status": "fail", "gpu": A100, "nvml": {"LostAfter": "7"}},
     {"id": "gpu.responds", "case": "lost", "status": "fail", "gpu": A100, "nvml": {"DeviceGetHandleByIndex": "!15"}},
