@@ -10,13 +10,13 @@ from appliance.config import PpoConfig
 from appliance.engines._choice import make_engine
 from appliance.errors import ApplianceError
 from appliance.evaluate.records import Answers, Comparison
-from appliance.models.critic import ValueHead
+from appliance.models.build import frozen_policy
 from appliance.models.loading import load_policy_model
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo.feed import draw_responses, seed_for
-from appliance.ppo.invariants import packing_problem
+from appliance.ppo.invariants import settle_reading
 from appliance.ppo.memory import ChunkSize, Notice
 from appliance.ppo.rollout import evaluate, sample
 from appliance.ppo.scoring import score
@@ -53,12 +53,9 @@ def compare(
     """
     start = load_policy_model(config.policy.model, config.policy.revision)
     after = load_policy_model(str(result), None)
-    lm = start.model.to(precision.device).requires_grad_(False)
-    head = ValueHead(lm.config.get_text_config().hidden_size).to(precision.device)
-    sides = {
-        "before": Policy(lm, head, precision),
-        "after": Policy(after.model.to(precision.device).requires_grad_(False), head, precision, reference=lm),
-    }
+    before = frozen_policy(start.model, precision)
+    lm = before.model.lm
+    sides = {"before": before, "after": frozen_policy(after.model, precision, reference=lm)}
     rows = torch.arange(len(prompts)).repeat_interleave(samples)
     asked = prompts.rows(rows)
     generator = torch.Generator().manual_seed(seed_for(config.seed, "report"))
@@ -67,8 +64,7 @@ def compare(
     stops = stop_ids(lm, start.tokenizer)
     found = {}
     for name, policy in sides.items():
-        if packing_problem(policy, prompts, config.sampling.response_tokens.high) is not None:
-            policy.use_padding()
+        settle_reading(policy, prompts, config.sampling.response_tokens.high)
         answered, start_logprobs = _answer(
             policy, config, asked, limits, uniforms, decode=decode, stops=stops, notice=notice
         )
@@ -96,8 +92,8 @@ def _answer(
         responses = sample(
             engine,
             on_device,
-            limits.to(device),
-            uniforms.to(device),
+            limits,
+            uniforms,
             decode=decode,
             chunk=ChunkSize("generation", AT_A_TIME, notice),
         )

@@ -35,6 +35,13 @@ def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loade
     return Policy(lm, critic, precision, reference=reference), loaded
 
 
+def frozen_policy(lm: PreTrainedModel, precision: Precision, *, reference: PreTrainedModel | None = None) -> Policy:
+    """A policy that only writes and is read: nothing is trained, its values mean nothing; without `reference` its own."""
+    lm = lm.to(precision.device).requires_grad_(False)
+    head = ValueHead(lm.config.get_text_config().hidden_size).to(precision.device)
+    return Policy(lm, head, precision, reference=reference)
+
+
 def _critic(config: PpoConfig, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> ValueHead | SeparateCritic:
     if config.critic.kind == "value_head":
         return ValueHead(lm.config.get_text_config().hidden_size)

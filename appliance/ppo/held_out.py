@@ -23,8 +23,8 @@ def measure_held_out(pieces: Pieces, state: State) -> tuple[dict[str, float], li
         responses = sample(
             pieces.engine,
             prompts,
-            limits.to(policy.device),
-            uniforms.to(policy.device),
+            limits,
+            uniforms,
             decode=pieces.decode,
             chunk=state.chunks.generate,
         )

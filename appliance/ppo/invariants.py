@@ -50,6 +50,14 @@ def packing_problem(policy: Policy, prompts: Prompts, response_tokens: int) -> s
     return None if gap <= policy.precision.tolerance else f"its log-probabilities differ by {gap:.2g} nats"
 
 
+def settle_reading(policy: Policy, prompts: Prompts, response_tokens: int) -> str | None:
+    """`packing_problem`; where there is one, the policy is read with padding from now on."""
+    problem = packing_problem(policy, prompts, response_tokens)
+    if problem is not None:
+        policy.use_padding()
+    return problem
+
+
 def _longest(policy: Policy, tokens: int) -> Generation:
     """One response of `tokens` tokens: a model with a sliding window may refuse it where it takes shorter ones."""
     ids = torch.full((1, tokens), 11 % policy.model.vocabulary, device=policy.device)

@@ -102,8 +102,8 @@ def collect(pieces: Pieces, state: State, clock: Clock) -> Work:
         responses = sample(
             pieces.engine,
             prompts,
-            limits.to(policy.device),
-            uniforms.to(policy.device),
+            limits,
+            uniforms,
             decode=pieces.decode,
             chunk=chunks.generate,
         )

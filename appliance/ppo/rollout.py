@@ -13,7 +13,8 @@ from appliance.ppo.types import Decode, Engine, Generation, Prompts, Responses, 
 def sample(
     engine: Engine, prompts: Prompts, limits: Tensor, uniforms: Tensor, *, decode: Decode, chunk: ChunkSize
 ) -> Responses:
-    """A response to each prompt, trimmed to the longest; all tensors on the prompts' device."""
+    """A response to each prompt, trimmed to the longest; limits and uniforms are taken to the prompts' device."""
+    limits, uniforms = limits.to(prompts.ids.device), uniforms.to(prompts.ids.device)
 
     def generate(rows: Tensor) -> Generation:
         return engine.generate(prompts.rows(rows), limits[rows], uniforms[rows])

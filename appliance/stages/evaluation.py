@@ -57,14 +57,15 @@ def evaluate(
         comparison = compare(
             config, run.model, prompts, samples, judges, precision=precision, notice=shown.say, shown=shown
         )
+    metrics = run.read_log("metrics.jsonl")
     made = report.build(
         comparison,
-        metrics=run.read_log("metrics.jsonl"),
+        metrics=metrics,
         events=run.read_log("events.jsonl"),
         seconds={**seconds, "report": time.perf_counter() - began},
         run=description(config, run, precision),
     )
-    report.write(out or run.report, made, comparison, run.read_log("metrics.jsonl"))
+    report.write(out or run.report, made, comparison, metrics)
     if out is None:
         write_card(config, run, made)
     return made

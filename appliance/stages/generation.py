@@ -9,13 +9,12 @@ from appliance.config.base import TokenRange
 from appliance.config.ppo import Sampling
 from appliance.engines._choice import make_engine
 from appliance.errors import ModelError
-from appliance.models.critic import ValueHead
+from appliance.models.build import frozen_policy
 from appliance.models.loading import load_policy_model
-from appliance.models.policy import Policy
 from appliance.models.precision import choose
 from appliance.models.tokens import check_context, decoder, stop_ids, tokenize_prompts
 from appliance.ppo.feed import draw_responses, seed_for
-from appliance.ppo.invariants import packing_problem
+from appliance.ppo.invariants import settle_reading
 from appliance.store.rundir import RunDir
 
 DEFAULT_TOKENS = 64
@@ -38,15 +37,14 @@ def generate(
     )
     loaded = load_policy_model(source, None)
     precision = choose("auto", "auto")
-    lm = loaded.model.to(precision.device).requires_grad_(False)
-    policy = Policy(lm, ValueHead(lm.config.get_text_config().hidden_size).to(precision.device), precision)
+    policy = frozen_policy(loaded.model, precision)
+    lm = policy.model.lm
     found = tokenize_prompts(loaded.tokenizer, [prompt], length=None, seed=0)
     if not len(found):
         raise ModelError("the prompt has no tokens", "give some text to continue")
     check_context(found, limit, lm, origin="--prompt")
     asked = found.pick([0] * samples).to(precision.device)
-    if packing_problem(policy, asked, limit) is not None:
-        policy.use_padding()
+    settle_reading(policy, asked, limit)
     generator = torch.Generator().manual_seed(seed_for(seed, "generate"))
     limits, uniforms = draw_responses(samples, sampling.response_tokens, generator)
     engine = make_engine(policy, sampling, stop_ids(lm, loaded.tokenizer))

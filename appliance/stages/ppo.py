@@ -19,7 +19,7 @@ from appliance.models.policy import Policy
 from appliance.models.precision import Precision, choose
 from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo import checkpoint
-from appliance.ppo.invariants import packing_problem
+from appliance.ppo.invariants import settle_reading
 from appliance.ppo.journal import Journal
 from appliance.ppo.loop import resume as go_back
 from appliance.ppo.loop import train
@@ -69,9 +69,7 @@ def _train(
     steps = config.batch.steps
     with progress("PPO", steps) as shown, tracking(config, run) as tracker:
         journal = Journal(run, steps, shown, tracker)
-        problem = packing_problem(policy, sets.train, config.sampling.response_tokens.high)
-        if problem is not None:
-            policy.use_padding()
+        problem = settle_reading(policy, sets.train, config.sampling.response_tokens.high)
         learner = make_learner(policy, config)
         state = new_state(config, sets.train, journal.notice)
         pieces = Pieces(
