@@ -6,15 +6,8 @@ from pathlib import Path
 
 import click
 
-from appliance import __version__, settings
-from appliance.cli.demo import demo
-from appliance.cli.evaluate import evaluate
-from appliance.cli.generate import generate
-from appliance.cli.gpu import gpu
-from appliance.cli.preflight import preflight
-from appliance.cli.runs import runs, stage_of
-from appliance.cli.train import train
-from appliance.cli.validate import validate
+from appliance import __version__, parts, settings
+from appliance.cli.runs import stage_of
 from appliance.errors import ApplianceError, StoppedByUser
 from appliance.store.rundir import RunDir
 
@@ -31,8 +24,9 @@ def commands() -> None:
     """
 
 
-for _command in (demo, train, evaluate, generate, validate, runs, preflight, gpu):
-    commands.add_command(_command)
+for _name in parts.names("cli"):
+    if _name != "main":  # every other file defines the command of its name
+        commands.add_command(getattr(parts.load("cli", _name), _name))
 
 
 def quiet_libraries(environ: dict[str, str], *, offline: bool) -> None:

@@ -100,6 +100,9 @@ class Optimizer(Section):
     max_grad_norm: PositiveFloat = Field(1.0, description="gradients are clipped to this global norm")
 
 
+Template = Annotated[str, Field(pattern=r"\{[A-Za-z_][A-Za-z0-9_ -]*\}")]
+"""A text with the names of columns in braces, which each row's values replace: `Summarize: {dialogue} Summary:`."""
+
 Device = Literal["auto", "cpu", "cuda"]
 Compute = Literal["auto", "fp32", "bf16"]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from appliance import parts
 from appliance.config.base import (
+    Decay,
     ModelSource,
     NonNegative,
     NonNegativeFloat,
@@ -15,6 +16,7 @@ from appliance.config.base import (
     Section,
     Share,
     StageConfig,
+    Template,
     TextSource,
     TokenRange,
     each_divides,
@@ -28,6 +30,10 @@ class Lora(Section):
     rank: Positive = Field(8, description="rank r of the adapters")
     alpha: PositiveFloat = Field(16.0, description="the update is scaled by alpha / rank")
     targets: tuple[str, ...] | None = Field(None, description="module names; none: peft's choice for the architecture")
+    dropout: Decay = Field(
+        0.0, description="share of an adapter's inputs dropped in supervised fine-tuning; PPO uses none"
+    )
+    last_layers: Positive | None = Field(None, description="adapters on the last N blocks alone; none: on all")
 
 
 class Policy(ModelSource):
@@ -38,6 +44,12 @@ class Policy(ModelSource):
     )
     lora: Lora = Field(Lora(), description="used when train is lora")
     top_layers: Positive = Field(2, description="k, used when train is top_layers")
+    adapter: str | None = Field(
+        None, description="folder of a LoRA adapter to go on from, with train: lora; its rank rules"
+    )
+    quantize: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="base weights under LoRA in 8 or 4 bits; needs bitsandbytes and a GPU"
+    )
 
 
 class Critic(Section):
@@ -58,7 +70,13 @@ class Prompts(TextSource):
     """The texts that the policy continues."""
 
     column: str | None = Field(None, description="column that holds the text; none: text or prompt")
-    min_characters: NonNegative = Field(0, description="drop shorter texts")
+    template: Template | None = Field(
+        None, description="prompt with {column} names that each row fills; none: the text"
+    )
+    min_characters: NonNegative = Field(0, description="drop shorter texts, before the template")
+    max_characters: Positive | None = Field(None, description="drop longer texts, before the template")
+    first_words: Positive | None = Field(None, description="keep only the first N words of each text")
+    keep_tokens: TokenRange | None = Field(None, description="drop prompts whose length is outside, after the template")
     length_tokens: TokenRange | None = Field(None, description="cut each to a random length in it; none: whole texts")
 
 
@@ -167,6 +185,8 @@ class Evaluation(Section):
 
     every_steps: Positive = Field(20, description="score the held-out prompts every N steps, and before the first")
     prompts: Positive = Field(32, description="how many held-out prompts to score during training")
+    prompts_file: str | None = Field(None, description="prompts to score during training; none: held out")
+    samples: Positive = Field(1, description="responses per prompt scored during training")
     report_prompts: Positive = Field(
         15, description="how many other held-out prompts the before/after report uses; without report_file"
     )

@@ -6,20 +6,32 @@ from pydantic import Field, model_validator
 
 from appliance.config.base import (
     ModelSource,
+    NonNegative,
     Optimizer,
     Positive,
     PositiveFloat,
     Section,
+    Share,
     StageConfig,
+    Template,
     TextSource,
+    TokenRange,
     each_divides,
     fill_from_larger,
 )
+from appliance.config.ppo import Prompts
 
 
 class Preferences(TextSource):
     """Pairs of responses to one prompt, the better one named. Columns prompt, chosen, rejected (prompt may be absent)."""
 
+    format: Literal["auto", "pairs", "hh", "nemo", "ranked"] = Field(
+        "auto",
+        description="auto: by the columns; pairs: prompt, chosen, rejected; hh, nemo, ranked: see appliance data",
+    )
+    template: Template | None = Field(
+        None, description="prompt with {column} names that each row fills; none: the prompt"
+    )
     held_out_share: float = Field(0.1, gt=0, lt=1, description="share of prompts held out for the accuracy")
 
 
@@ -30,6 +42,9 @@ class RewardTraining(Section):
     max_steps: Positive | None = Field(None, description="stop after N optimizer steps; none: after the epochs")
     batch: Positive = Field(32, description="pairs per optimizer step")
     microbatch: Positive = Field(32, description="pairs per forward and backward; divides batch, the default")
+    loss: Literal["pairs", "plackett_luce"] = Field(
+        "pairs", description="of ranked lists: all their pairs, or the likelihood of the whole order"
+    )
     max_length_tokens: Positive = Field(512, description="pairs with a longer side are dropped, and counted")
     center_coef: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="pulls the scores towards mean 0 with this weight; none: off"
@@ -39,6 +54,23 @@ class RewardTraining(Section):
     _divide = model_validator(mode="after")(each_divides("batch", "microbatch"))
 
 
+class Normalization(Section):
+    """Scores of a starting policy's own responses become mean 0 and standard deviation 1."""
+
+    policy: ModelSource
+    prompts: Prompts | None = Field(None, description="what it continues; none: the held-out pairs' prompts")
+    samples: Positive = Field(256, description="responses to sample")
+    response_tokens: TokenRange = Field(TokenRange(low=16, high=48), description="each response's limit, drawn from it")
+
+
+class QualityGate(Section):
+    """What a reward model must reach on held-out pairs; below it, PPO warns before it uses the model."""
+
+    min_accuracy: Share = Field(0.6, description="held-out accuracy below this")
+    beat_longer: bool = Field(True, description="true: also when it is not better than choosing the longer response")
+    min_pairs: NonNegative = Field(50, description="also when fewer pairs were held out than this")
+
+
 class RewardConfig(StageConfig):
     """Everything that `appliance train reward` needs."""
 
@@ -46,4 +78,6 @@ class RewardConfig(StageConfig):
     model: ModelSource
     data: Preferences
     training: RewardTraining = RewardTraining()
+    normalization: Normalization | None = Field(None, description="none: by the held-out pairs' own scores")
+    gate: QualityGate = QualityGate()
     optimizer: Optimizer = Optimizer(learning_rate=2e-5)

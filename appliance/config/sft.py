@@ -11,6 +11,7 @@ from appliance.config.base import (
     PositiveFloat,
     Section,
     StageConfig,
+    Template,
     TextSource,
     each_divides,
     fill_from_larger,
@@ -24,6 +25,9 @@ class Demonstrations(TextSource):
     column: str | None = Field(None, description="column that holds the text; none: text")
     prompt_column: str | None = Field(
         None, description="column with the prompt, which is not trained on; none: no prompt"
+    )
+    template: Template | None = Field(
+        None, description="prompt with {column} names that each row fills; none: the prompt"
     )
     held_out_share: float = Field(
         0.05, ge=0, lt=1, description="share of rows for the validation loss; same prompt, same side"
