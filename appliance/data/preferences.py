@@ -1,24 +1,19 @@
-"""Pairs of responses of which one is better: what a reward model learns from."""
+"""Responses to prompts and which of them are better: what a reward model learns from."""
 
 from typing import NamedTuple
 
 from appliance.config.reward import Preferences
+from appliance.data.rankings import Preference, Ranking, pairs
 from appliance.data.sources import read_table, texts
 from appliance.errors import DataError
 
-
-class Preference(NamedTuple):
-    """Two continuations of one prompt, the better one first; the prompt is "" when the pairs are whole texts."""
-
-    prompt: str
-    chosen: str
-    rejected: str
+__all__ = ["Preference", "PreferenceTexts", "Ranking", "pairs", "read_preferences"]
 
 
 class PreferenceTexts(NamedTuple):
-    """Pairs in the order of the file, and a sentence on each kind of row that was dropped."""
+    """Rankings in the order of the file, and a sentence on each kind of row that was dropped."""
 
-    rows: list[Preference]
+    rows: list[Ranking]
     notes: list[str]
 
 
@@ -30,7 +25,7 @@ def read_preferences(options: Preferences) -> PreferenceTexts:
     table = read_table(options)
     chosen, rejected = texts(table, "chosen"), texts(table, "rejected")
     prompts = texts(table, "prompt") if "prompt" in table.columns else [""] * len(table)
-    rows: list[Preference] = []
+    rows: list[Ranking] = []
     equal, blank = [], []
     for row, pair in enumerate(map(Preference, prompts, chosen, rejected)):
         if not pair.chosen.strip() or not pair.rejected.strip():
@@ -38,7 +33,7 @@ def read_preferences(options: Preferences) -> PreferenceTexts:
         elif pair.chosen == pair.rejected:
             equal.append(row)
         else:
-            rows.append(pair)
+            rows.append(Ranking(pair.prompt, (pair.chosen, pair.rejected), (1, 2)))
     dropped = {"pairs with a blank side dropped": blank, "pairs with two equal sides dropped": equal}
     notes = [table.note(found, what) for what, found in dropped.items() if found]
     if not rows:
