@@ -10,7 +10,7 @@ from appliance.config.ppo import PpoConfig
 from appliance.errors import ApplianceError
 
 MANIFEST = "/etc/appliance/image.json"
-"""Written when the image is built: {"torch", "cuda", "min_driver", "archs"}."""
+"""Written when the image is built: {"torch", "cuda" ("cpu": an image without CUDA), "min_driver", "archs", "version"}."""
 
 GIB = 1 << 30
 
@@ -63,6 +63,7 @@ def from_manifest(text: str | None, need: Need) -> Need:
         values = json.loads(text)
         return replace(
             need,
+            gpus=0 if values["cuda"] == "cpu" else need.gpus,
             torch=str(values["torch"]),
             cuda=str(values["cuda"]),
             min_driver=str(values["min_driver"]),

@@ -50,10 +50,14 @@ def cpu_limit(text: str | None) -> float | None:
 
 
 def judge_cpu(fact: dict[str, Any], need: Need) -> Verdict:
-    """16 or more pass, fewer than 16 warn, fewer than 4 fail."""
+    """16 or more pass, fewer than 16 warn, fewer than 4 fail; without a GPU to feed 2 pass and 1 warns."""
     limit = fact["limit"]
     usable = fact["cpus"] if limit is None else min(fact["cpus"], limit)
     found = f"{usable:g} CPUs" + (f" (of {fact['cpus']}, limited by the cgroup)" if usable < fact["cpus"] else "")
+    if need.gpus == 0:
+        why = "The page and the training share the only CPU: both are slow."
+        fix = fixes.RESIZE_VM
+        return passed(found, "2 or more") if usable >= 2 else warn(found, "2 or more", why=why, fix=fix)
     if usable >= 16:
         return passed(found, "16 or more")
     say = fail if usable < 4 else warn

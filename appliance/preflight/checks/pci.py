@@ -7,7 +7,7 @@ from appliance.preflight.check import Check
 from appliance.preflight.checks import _kernel
 from appliance.preflight.host import Host
 from appliance.preflight.need import Need
-from appliance.preflight.verdict import Verdict, fail, passed
+from appliance.preflight.verdict import Verdict, fail, passed, skip
 
 DEVICES = "/sys/bus/pci/devices"
 
@@ -30,7 +30,9 @@ def probe_present(host: Host) -> list[dict[str, str | None]]:
 
 
 def judge_present(fact: list[dict[str, str | None]], need: Need) -> Verdict:
-    """At least as many as are needed."""
+    """At least as many as are needed; an image without CUDA needs none, and all checks of GPUs are skipped."""
+    if need.gpus == 0:
+        return skip("the image is the one for machines without a GPU")
     expected = f"{need.gpus} NVIDIA GPU{'s' if need.gpus > 1 else ''}"
     if len(fact) >= need.gpus:
         return passed(", ".join(f"10de:{gpu['device']} in {gpu['slot']}" for gpu in fact), expected)

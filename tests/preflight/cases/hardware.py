@@ -38,6 +38,8 @@ CASES = [
      "need": {"models": ("o/m",)}, "says": "once its models are folders"},
     {"id": "host.ram", "case": "small is enough", "status": "pass", "files": {"/proc/meminfo": meminfo(32)},
      "need": {"ram_gib": 20.5}},
+    {"id": "host.ram", "case": "no GPU to feed", "status": "pass", "files": {"/proc/meminfo": meminfo(15.6)},
+     "need": {"gpus": 0}},
     {"id": "host.ram", "case": "recipe", "status": "fail", "files": {"/proc/meminfo": meminfo(62.8)},
      "need": {"ram_gib": 80.0}, "says": "smaller model"},
     {"id": "host.ram", "case": "cgroup 2", "status": "warn", "says": "8.0 GiB (of 62.8",

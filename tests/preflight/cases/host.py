@@ -18,6 +18,8 @@ CASES = [
     {"id": "host.cpu", "case": "reference VM", "status": "pass", "fact": {"cpus": 16, "limit": None}},
     {"id": "host.cpu", "case": "half", "status": "warn", "fact": {"cpus": 8, "limit": None}},
     {"id": "host.cpu", "case": "cgroup", "status": "fail", "fact": {"cpus": 16, "limit": 2.0}, "says": "2 CPUs (of 16"},
+    {"id": "host.cpu", "case": "no GPU to feed", "status": "pass", "fact": {"cpus": 2, "limit": None}, "need": {"gpus": 0}},
+    {"id": "host.cpu", "case": "one for all", "status": "warn", "fact": {"cpus": 1, "limit": None}, "need": {"gpus": 0}},
     {"id": "host.clock", "case": "synced", "status": "pass", "commands": {"timedatectl": "echo yes"}},
     {"id": "host.clock", "case": "adrift", "status": "warn", "commands": {"timedatectl": "echo no"}, "says": "set-ntp"},
     {"id": "host.clock", "case": "no bus", "status": "skip", "commands": {"timedatectl": "echo no bus >&2; exit 1"}},

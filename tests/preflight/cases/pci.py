@@ -25,6 +25,7 @@ CASES = [
     {"id": "pci.gpu_present", "case": "A100", "status": "pass", "files": card("0x20f1"), "says": "10de:20f1"},
     {"id": "pci.gpu_present", "case": "nothing", "status": "fail", "says": "Passthrough"},
     {"id": "pci.gpu_present", "case": "only a sound device", "status": "fail", "files": card("0x1aef", "0x040300")},
+    {"id": "pci.gpu_present", "case": "CPU image", "status": "skip", "need": {"gpus": 0}},
     {"id": "pci.gpu_present", "case": "one of two", "status": "fail", "files": card("0x20f1"), "need": {"gpus": 2}},
     held("nvidia", loaded=True) | {"case": "nvidia", "status": "pass", "says": "nvidia"},
     held(None) | {"case": "free", "status": "pass", "says": "free"},
