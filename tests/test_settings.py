@@ -1,6 +1,7 @@
 """The environment is read through one table, and a value that is no choice is refused."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from appliance import settings
 from appliance.errors import ConfigError
 
 PACKAGE = Path(settings.__file__).parent
+ROOT = PACKAGE.parent
 
 
 def test_without_variables_the_table_s_defaults_hold():
@@ -35,6 +37,48 @@ def test_a_value_that_is_no_choice_is_refused_with_the_choices(name, value, choi
         settings.read({name: value})
     assert caught.value.what == f"environment: {name} is {value!r}"
     assert caught.value.fix == f"set it to one of {choices}"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_the_size_of_an_upload_is_a_whole_number_above_0(value):
+    with pytest.raises(ConfigError, match="APPLIANCE_UPLOAD_MIB"):
+        settings.read({"APPLIANCE_UPLOAD_MIB": value})
+
+
+def test_the_store_is_a_file_in_the_data_folder_or_the_database_that_is_named(tmp_path):
+    assert settings.read({"APPLIANCE_DATA": "/d"}).database == "sqlite:////d/appliance.db"
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/word\n")
+    named = {"APPLIANCE_DATABASE": "postgresql://me@host/store", "APPLIANCE_DATABASE_PASSWORD_FILE": str(secret)}
+    assert settings.read(named).database == "postgresql://me:p%40ss%2Fword@host/store"
+
+
+def test_a_password_file_that_cannot_be_used_is_named_without_its_content(tmp_path):
+    url = "postgresql://me@host/store"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        settings.read({"APPLIANCE_DATABASE": url, "APPLIANCE_DATABASE_PASSWORD_FILE": str(tmp_path / "none")})
+    secret = tmp_path / "password"
+    secret.write_text("secret")
+    named = {"APPLIANCE_DATABASE": "postgresql://host/store", "APPLIANCE_DATABASE_PASSWORD_FILE": str(secret)}
+    with pytest.raises(ConfigError, match="a URL with a user") as caught:
+        settings.read(named)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_example_of_an_env_file_is_the_table():
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == settings.example()
+
+
+def test_compose_files_use_the_variables_of_the_table_and_their_defaults():
+    known = settings.TABLE | settings.COMPOSE
+    used = {}
+    for file in sorted(ROOT.glob("compose*.yaml")):
+        for name, default in re.findall(r"\$\{([A-Z_]+)(?::-([^}]*))?\}", file.read_text(encoding="utf-8")):
+            used[name] = default
+            if file.name == "compose.yaml":
+                assert default == known[name].default, name
+    others = {"APPLIANCE_CDI_DEVICE", "APPLIANCE_TLS_LISTEN", "APPLIANCE_TLS_PORT", "CADDY_IMAGE", "POSTGRES_IMAGE"}
+    assert set(used) == set(settings.COMPOSE) | set(settings.IN_CONTAINER) | others
 
 
 def reads_of_the_environment(tree: ast.Module) -> list[str]:
