@@ -12,13 +12,15 @@ ARG TORCH_INDEX=
 ARG CUDA=12.6
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN python3 -m venv /opt/appliance
-COPY constraints.txt /src/
+# wheels/ may hold packages for a site without an index: what pip finds there it does not fetch.
+COPY constraints.txt wheel[s]/*.whl /src/
+ENV PIP_FIND_LINKS=/src
 RUN /opt/appliance/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$TORCH"
 # Dependencies first: they change less often than the code, and this layer is the big one.
 COPY pyproject.toml README.md /src/
 RUN mkdir /src/appliance && touch /src/appliance/__init__.py \
  && /opt/appliance/bin/pip install --constraint /src/constraints.txt "/src[postgres]" \
- && /opt/appliance/bin/pip uninstall --yes rlhf-appliance
+ && /opt/appliance/bin/pip uninstall --yes rlhf-appliance && rm -rf /src/build /src/*.egg-info
 COPY appliance /src/appliance
 RUN /opt/appliance/bin/pip install --no-deps /src
 # Says what the image holds, for preflight; fails when torch is not the build that was promised.
