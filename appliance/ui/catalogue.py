@@ -1,0 +1,154 @@
+"""The models that the page can offer: staged folders and results of finished runs, read without loading anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from appliance.plan.files import find
+from appliance.settings import Settings
+from appliance.store import runs
+from appliance.store.db import Store
+
+Kind = Literal["policy", "reward", "classifier"]
+
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+ENDINGS = (".safetensors",)
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+DEPTH = 3
+"""Folders below the models folder that are looked into: models/owner/name."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model on this disk. `problem` says why it cannot be used, or is None; `labels` are a classifier's."""
+
+    name: str
+    model: str  # what a config names: the folder
+    kind: Kind
+    origin: str  # models folder, or the run that made it
+    size_bytes: int
+    weights: int | None
+    licence: str | None
+    architecture: str
+    labels: tuple[str, ...] = ()
+    accuracy: float | None = None  # a reward model's, on held-out pairs
+    gate_passed: bool | None = None
+    run_id: int | None = None
+    problem: str | None = None
+
+    @property
+    def title(self) -> str:
+        """One line for a list: name, size, licence."""
+        size = f"{self.weights / 1e6:,.0f} million weights" if self.weights and self.weights >= 1e6 else ""
+        if self.weights and not size:
+            size = f"{self.weights:,} weights"
+        parts = [self.name, size, size_text(self.size_bytes), self.licence or "licence not stated"]
+        return " · ".join(part for part in parts if part)
+
+
+def size_text(size_bytes: float) -> str:
+    """1.3 GB, 12 MB, 40 kB."""
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= one:
+            return f"{size_bytes / one:.3g} {unit}"
+    return f"{size_bytes:.0f} bytes"
+
+
+def catalogue(settings: Settings, store: Store) -> list[Card]:
+    """Every model that is found, those of runs last; each folder once."""
+    found: dict[str, Card] = {}
+    for folder in _folders(settings.models, DEPTH):
+        name = folder.relative_to(settings.models).as_posix()
+        found[str(folder.resolve())] = card_of(folder, name=name, origin="models folder")
+    for run in runs.list_runs(store, states=("done",)):
+        folder = Path(run.folder) / "model"
+        if (folder / "config.json").is_file():
+            made = card_of(folder, name=run.name, origin=f"run {run.id}", run_id=run.id)
+            found.setdefault(str(folder.resolve()), made)
+    return list(found.values())
+
+
+def of_kind(cards: list[Card], *kinds: Kind) -> list[Card]:
+    """The cards of these kinds."""
+    return [card for card in cards if card.kind in kinds]
+
+
+def _folders(place: Path, depth: int) -> Iterator[Path]:
+    try:
+        inner = sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
+    except OSError:
+        return
+    for folder in inner:
+        if (folder / "config.json").is_file():
+            yield folder
+        elif depth > 1:
+            yield from _folders(folder, depth - 1)
+
+
+def card_of(folder: Path, *, name: str, origin: str, run_id: int | None = None) -> Card:
+    """What a model's folder says of itself."""
+    config = _json(folder / "config.json") or {}
+    architecture = str((config.get("architectures") or ["unknown"])[0])
+    reward = _json(folder / "reward.json")
+    labels = tuple(
+        str(label) for _, label in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
+    )
+    writes = architecture.endswith(WRITERS)
+    kind: Kind = "policy" if writes else "reward" if reward is not None else "classifier"
+    gate = (reward or {}).get("gate")
+    accuracy = (reward or {}).get("held_out_accuracy")
+    files = [file for file in folder.iterdir() if file.is_file()]
+    return Card(
+        name=name,
+        model=str(folder.parent if run_id is not None and kind == "reward" else folder),
+        kind=kind,
+        origin=origin,
+        size_bytes=sum(file.stat().st_size for file in files),
+        weights=find(str(folder)).weights,
+        licence=_licence(folder),
+        architecture=architecture,
+        labels=labels if kind == "classifier" else (),
+        accuracy=accuracy if isinstance(accuracy, float) else None,
+        gate_passed=gate.get("passed") if isinstance(gate, dict) else None,
+        run_id=run_id,
+        problem=_problem(files, config),
+    )
+
+
+def _problem(files: list[Path], config: dict[str, Any]) -> str | None:
+    if not config:
+        return "its config.json cannot be read"
+    if not any(file.suffix in ENDINGS for file in files):
+        pickled = any(file.suffix in PICKLES for file in files)
+        return "its weights are only there as pickle, which can run code" if pickled else "its weights are missing"
+    if not any(
+        file.name in ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt") for file in files
+    ):
+        return "its tokenizer is missing"
+    return None
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _licence(folder: Path) -> str | None:
+    """The `license:` line of the card's front matter, or the name of a licence file."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")[:4000]
+    except OSError:
+        text = ""
+    front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    line = re.search(r"^license:\s*(\S+)", front.group(1), re.MULTILINE) if front else None
+    if line:
+        return line.group(1).strip("\"'")
+    return "see its LICENSE file" if any((folder / name).exists() for name in ("LICENSE", "LICENSE.txt")) else None
