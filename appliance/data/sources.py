@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from appliance import settings
 from appliance.config.base import TextSource
-from appliance.data.tables import MISSING, READERS, Table, joined, read_file
+from appliance.data.lines import LINE_LIMIT
+from appliance.data.readers import READERS, Broken, read_file
+from appliance.data.tables import MISSING, Table, joined
 from appliance.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 SAVED_SPLITS, SAVED_ONE = "dataset_dict.json", "state.json"
 
 
-def read_table(options: TextSource) -> Table:
-    """All rows of the source; `limit` is left to the caller, which drops rows first. Raises DataError."""
+def read_table(options: TextSource, broken: Broken | None = None) -> Table:
+    """All rows of the source; `limit` is left to the caller, which drops rows first. Raises DataError.
+
+    Wrong lines of a file go to `broken`, where that is given.
+    """
     path = Path(options.source).expanduser()
     if path.is_dir():
         return _read_folder(path, options.split)
     if path.exists():
-        return read_file(path)
+        return read_file(path, broken)
     if _is_path(options.source):
         raise DataError(
             f"there is no file or folder {options.source}", "check the path; a hub id looks like owner/name"
@@ -38,28 +43,31 @@ def texts(table: Table, column: str) -> list[str]:
         raise _no_key(table, 0, [column])
     values = list(table.column(column))
     for row, value in enumerate(values):
-        if not isinstance(value, str):
-            raise _no_text(table, row, column, value)
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f'{table.place(row)}: "{column}" holds half of a surrogate pair (such as \\ud800), which is no character',
-                "write the file again with a program that writes whole characters",
-            ) from None
+        error = unreadable(table, row, column, value)
+        if error is not None:
+            raise error
     return values
 
 
-def guess_column(table: Table, choices: tuple[str, ...]) -> str:
-    """The one of `choices` that the table has. Raises DataError when that is none of them, or more than one."""
-    found = [name for name in choices if name in table.columns]
-    if not found:
-        raise _no_key(table, 0, list(choices))
-    if len(found) > 1:
-        raise DataError(
-            f"{table.files[0][1]} has the columns {' and '.join(found)}", "set column to the one that you mean"
+def unreadable(table: Table, row: int, column: str, value: Any) -> DataError | None:
+    """Why this value is no text, or None if it is one."""
+    if not isinstance(value, str):
+        return _no_text(table, row, column, value)
+    if len(value) > LINE_LIMIT:
+        return DataError(
+            f'{table.place(row)}: "{column}" has {len(value):,} characters; the limit of one text is {LINE_LIMIT:,}',
+            "split the text, or drop it",
         )
-    return found[0]
+    if value.isascii():
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return DataError(
+            f'{table.place(row)}: "{column}" holds half of a surrogate pair (such as \\ud800), which is no character',
+            "write the file again with a program that writes whole characters",
+        )
+    return None
 
 
 def _no_key(table: Table, row: int, wanted: list[str]) -> DataError:

@@ -26,3 +26,8 @@ def held_out(keys: Sequence[str], share: float | None = None, *, count: int | No
 
     chosen = set(sorted(distinct, key=rank)[:count])
     return [key in chosen for key in keys]
+
+
+def prompt_key(text: str) -> str:
+    """The text with each run of white space as one space: prompts that differ in nothing else go on one side."""
+    return " ".join(text.split())
