@@ -1,4 +1,4 @@
-"""Tiny models of five architectures with one tokenizer, saved as folders; prompts, responses and policies made of them.
+"""Tiny models of seven architectures with one tokenizer, saved as folders; prompts, responses and policies made of them.
 
 No folder is written twice in a session and no test may change one. Dropout is left at 0.1 where the architecture has
 it, and every weight is far from zero, so that a wrong mask, position or scale shows in the fourth digit or earlier.
@@ -12,6 +12,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -24,6 +26,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from appliance.config import PpoConfig
@@ -73,6 +77,26 @@ def _qwen2() -> PreTrainedModel:
     return Qwen2ForCausalLM(Qwen2Config(**GROUPED))
 
 
+def _t5() -> PreTrainedModel:
+    """As flan-t5: gated, its head tied to the embeddings and scaled; more decoder blocks than encoder blocks."""
+    sizes = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4}
+    blocks = {"num_layers": 2, "num_decoder_layers": 3, "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1}
+    distances = {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 16}
+    tokens = {"eos_token_id": 0, "pad_token_id": 1, "decoder_start_token_id": 1}
+    return T5ForConditionalGeneration(T5Config(**sizes, **blocks, **distances, **tokens))
+
+
+def _bart() -> PreTrainedModel:
+    sizes = {"vocab_size": VOCABULARY, "d_model": 32, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
+    blocks = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    tokens = {"bos_token_id": 2, "eos_token_id": 0, "pad_token_id": 1, "decoder_start_token_id": 0}
+    model = BartForConditionalGeneration(
+        BartConfig(**sizes, **blocks, **tokens, max_position_embeddings=64, attention_dropout=0.1)
+    )
+    model.final_logits_bias = torch.linspace(-1, 1, VOCABULARY)[None]
+    return model
+
+
 BUILDERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": _gpt2,
     "opt": _opt,
@@ -80,6 +104,10 @@ BUILDERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": _llama,
     "qwen2": _qwen2,
 }
+
+
+SEQ2SEQ: dict[str, Callable[[], PreTrainedModel]] = {"t5": _t5, "bart": _bart}
+"""Encoder-decoders: `architecture` leaves them out, since nothing of them is packed."""
 
 
 @pytest.fixture(scope="session")
@@ -104,13 +132,13 @@ def scatter_weights(model: torch.nn.Module, seed: int) -> None:
 
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Callable[[str], Path]:
-    """folder_of("gpt2"): the folder of a saved tiny model with its tokenizer; the architectures are BUILDERS."""
+    """folder_of("gpt2"): the folder of a saved tiny model with its tokenizer; the architectures are BUILDERS and SEQ2SEQ."""
     root, made = tmp_path_factory.mktemp("models"), {}
 
     def folder(name: str) -> Path:
         if name not in made:
             torch.manual_seed(len(name))
-            model = BUILDERS[name]()
+            model = (BUILDERS | SEQ2SEQ)[name]()
             scatter_weights(model, seed=7)
             model.save_pretrained(root / name)
             tokenizer.save_pretrained(root / name)
@@ -124,6 +152,12 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTok
 def architecture(request: pytest.FixtureRequest) -> str:
     """Each of the five architectures in turn."""
     return request.param
+
+
+@pytest.fixture(params=SEQ2SEQ)
+def encoder_decoder(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> Path:
+    """The saved tiny model of each encoder-decoder in turn."""
+    return folder_of(request.param)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import click
 def generate(
     model: str, prompt: str, samples: int, max_tokens: int | None, temperature: float | None, seed: int
 ) -> None:
-    """Continue a text with MODEL: a run folder, a model folder or a hub id."""
+    """Continue a text with MODEL (a T5 answers it): a run folder, a model folder or a hub id."""
     from appliance.stages.generation import generate as write
 
-    for answer in write(model, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed):
-        click.echo(prompt + answer)
+    for text in write(model, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed):
+        click.echo(text)

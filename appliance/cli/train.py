@@ -39,7 +39,7 @@ def train(stage: str, config: Path | None, overrides: tuple[str, ...], run_dir: 
     for line in LINES[stage](result):
         click.echo(line)
     click.echo(f"model: {run.model}")
-    if stage == "ppo":
+    if stage in ("reward", "ppo"):
         click.echo(f"report: {run.report / 'report.html'}")
 
 
@@ -56,12 +56,17 @@ def sft_lines(result: dict) -> list[str]:
 
 
 def reward_lines(result: dict) -> list[str]:
-    """What reward-model training came to."""
+    """What reward-model training came to, and whether PPO should trust it."""
     low, high = result["held_out_accuracy_ci95"]
+    ties = f" and {result['training_ties']} ties" if result["training_ties"] else ""
+    gate = result["gate"]
     return [
-        f"trained on {result['pairs']} pairs in {result['steps']} steps, {result['seconds']:.0f} s",
+        f"trained on {result['pairs']} pairs{ties} in {result['steps']} steps, {result['seconds']:.0f} s",
         f"held-out accuracy {result['held_out_accuracy']:.1%} [{low:.1%}, {high:.1%}] on {result['held_out_pairs']} "
         f"pairs; chance 50.0%, always the longer {result['longer_wins_accuracy']:.1%}",
+        "quality gate: passed"
+        if gate["passed"]
+        else f"quality gate: not passed, so PPO will warn before it uses this model: {'; '.join(gate['reasons'])}",
     ]
 
 

@@ -51,6 +51,14 @@ class Policy(ModelSource):
         "none", description="base weights under LoRA in 8 or 4 bits; needs bitsandbytes and a GPU"
     )
 
+    @model_validator(mode="after")
+    def _adapters_are_trained(self) -> "Policy":
+        if self.train != "lora" and self.quantize != "none":
+            raise ValueError(f"quantize: {self.quantize} goes with train: lora. Set it, or quantize: none")
+        if self.train != "lora" and self.adapter is not None:
+            raise ValueError("adapter goes with train: lora. Set it, or leave adapter out")
+        return self
+
 
 class Critic(Section):
     """What predicts the return: a head on the policy's trunk, or a model of its own."""
@@ -69,7 +77,7 @@ class Critic(Section):
 class Prompts(TextSource):
     """The texts that the policy continues."""
 
-    column: str | None = Field(None, description="column that holds the text; none: text or prompt")
+    column: str | None = Field(None, description="column that holds the text; none: guessed, and said")
     template: Template | None = Field(
         None, description="prompt with {column} names that each row fills; none: the text"
     )

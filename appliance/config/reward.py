@@ -38,14 +38,18 @@ class Preferences(TextSource):
 class RewardTraining(Section):
     """How long and how much at a time."""
 
-    epochs: PositiveFloat = Field(1.0, description="passes over the pairs")
+    epochs: PositiveFloat = Field(1.0, description="passes over the rankings; a pair is a ranking of two")
     max_steps: Positive | None = Field(None, description="stop after N optimizer steps; none: after the epochs")
-    batch: Positive = Field(32, description="pairs per optimizer step")
-    microbatch: Positive = Field(32, description="pairs per forward and backward; divides batch, the default")
-    loss: Literal["pairs", "plackett_luce"] = Field(
-        "pairs", description="of ranked lists: all their pairs, or the likelihood of the whole order"
+    batch: Positive = Field(32, description="rankings per optimizer step; each counts once, whatever its size")
+    microbatch: Positive = Field(
+        32, description="rankings per forward and backward, with all their responses; divides batch, the default"
     )
-    max_length_tokens: Positive = Field(512, description="pairs with a longer side are dropped, and counted")
+    loss: Literal["pairs", "plackett_luce"] = Field(
+        "pairs", description="of ranked lists: all their pairs, or the likelihood of the whole order; equal for pairs"
+    )
+    max_length_tokens: Positive = Field(
+        512, description="longer responses (with their prompt) are dropped, and counted; of a pair, the pair"
+    )
     center_coef: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="pulls the scores towards mean 0 with this weight; none: off"
     )
@@ -58,7 +62,7 @@ class Normalization(Section):
     """Scores of a starting policy's own responses become mean 0 and standard deviation 1."""
 
     policy: ModelSource
-    prompts: Prompts | None = Field(None, description="what it continues; none: the held-out pairs' prompts")
+    prompts: Prompts | None = Field(None, description="what it continues; none: the held-out rankings' prompts")
     samples: Positive = Field(256, description="responses to sample")
     response_tokens: TokenRange = Field(TokenRange(low=16, high=48), description="each response's limit, drawn from it")
 
@@ -67,7 +71,9 @@ class QualityGate(Section):
     """What a reward model must reach on held-out pairs; below it, PPO warns before it uses the model."""
 
     min_accuracy: Share = Field(0.6, description="held-out accuracy below this")
-    beat_longer: bool = Field(True, description="true: also when it is not better than choosing the longer response")
+    beat_longer: bool = Field(
+        True, description="true: also when it is not better (p < 0.05) than choosing the longer response"
+    )
     min_pairs: NonNegative = Field(50, description="also when fewer pairs were held out than this")
 
 
@@ -78,6 +84,6 @@ class RewardConfig(StageConfig):
     model: ModelSource
     data: Preferences
     training: RewardTraining = RewardTraining()
-    normalization: Normalization | None = Field(None, description="none: by the held-out pairs' own scores")
+    normalization: Normalization | None = Field(None, description="none: by the held-out responses' own scores")
     gate: QualityGate = QualityGate()
     optimizer: Optimizer = Optimizer(learning_rate=2e-5)

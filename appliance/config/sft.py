@@ -22,7 +22,7 @@ from appliance.config.ppo import Lora
 class Demonstrations(TextSource):
     """The texts to imitate."""
 
-    column: str | None = Field(None, description="column that holds the text; none: text")
+    column: str | None = Field(None, description="column that holds the text; none: guessed, and said")
     prompt_column: str | None = Field(
         None, description="column with the prompt, which is not trained on; none: no prompt"
     )

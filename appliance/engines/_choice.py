@@ -2,15 +2,21 @@
 
 from appliance import parts
 from appliance.config import ppo as config
+from appliance.engines._encoder_decoder import EncoderDecoderEngine
 from appliance.engines._sampling import Sampling
 from appliance.models.policy import Policy
 from appliance.ppo.types import Engine
 
 
 def engine_name(policy: Policy, wanted: str) -> str:
-    """`wanted`, or for auto: cuda_graph on a GPU and eager on a CPU; plain where the policy cannot be read packed."""
+    """`wanted`, or for auto: cuda_graph on a GPU and eager on a CPU; plain where the policy cannot be read packed.
+
+    Weights in 8 or 4 bits are never decoded from a graph: what they are unpacked into would be captured with it.
+    """
     if not policy.packs:
         return "plain"
+    if policy.quantized and wanted in ("auto", "cuda_graph"):
+        return "eager"
     if wanted != "auto":
         return wanted
     return "cuda_graph" if policy.device.type == "cuda" else "eager"
@@ -25,4 +31,6 @@ def make_engine(policy: Policy, options: config.Sampling, stop_ids: tuple[int, .
         stop_ids=stop_ids if options.stop_at_eos else (),
     )
     engine: Engine = parts.load("engines", engine_name(policy, options.engine)).make(policy, sampling)
+    if options.engine == "cuda_graph" and isinstance(engine, EncoderDecoderEngine):
+        engine.fallback = "an encoder-decoder model is written by its own forward"
     return engine

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from appliance.engines._encoder_decoder import EncoderDecoderEngine
 from appliance.engines._sampling import Sampling, draw
 from appliance.models.policy import Policy
 from appliance.models.token_model import left_padded
@@ -54,4 +55,4 @@ class PlainEngine:
 
 def make(policy: Policy, sampling: Sampling) -> Engine:
     """The engine for `sampling.engine: plain`."""
-    return PlainEngine(policy, sampling)
+    return EncoderDecoderEngine(policy, sampling) if policy.seq2seq else PlainEngine(policy, sampling)

@@ -14,6 +14,7 @@ from appliance.models.build import frozen_policy
 from appliance.models.loading import load_policy_model
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
+from appliance.models.start import load_start
 from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo.feed import draw_responses, seed_for
 from appliance.ppo.invariants import settle_reading
@@ -51,8 +52,8 @@ def compare(
     Sample s of prompt p has the same length limit and random numbers on both sides. Raises ModelError when a model
     cannot be read.
     """
-    start = load_policy_model(config.policy.model, config.policy.revision)
-    after = load_policy_model(str(result), None)
+    start = load_start(config.policy)
+    after = load_policy_model(str(result), None, dtype=start.model.dtype)
     before = frozen_policy(start.model, precision)
     lm = before.model.lm
     sides = {"before": before, "after": frozen_policy(after.model, precision, reference=lm)}
@@ -60,7 +61,7 @@ def compare(
     asked = prompts.rows(rows)
     generator = torch.Generator().manual_seed(seed_for(config.seed, "report"))
     limits, uniforms = draw_responses(len(asked), config.sampling.response_tokens, generator)
-    decode = decoder(start.tokenizer)
+    decode = decoder(start.tokenizer, lm)
     stops = stop_ids(lm, start.tokenizer)
     found = {}
     for name, policy in sides.items():
@@ -120,7 +121,7 @@ def _answers(rollout: Rollout, start_logprobs: Tensor, judges: Judges, samples: 
 
     def judged(source: ScoreFn) -> list[list[object]]:
         chunk = ChunkSize("scoring", AT_A_TIME, notice)
-        return rows(score(source, prompts, responses, chunk=chunk).tolist())
+        return rows(score(source, prompts, responses, chunk=chunk).total.tolist())
 
     return Answers(
         texts=rows(list(responses.texts)),

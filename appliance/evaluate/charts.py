@@ -50,8 +50,30 @@ COLORS = {"train": "var(--train, #2f7fd0)", "held": "var(--held, #c8641c)"}
 
 
 def charts(metrics: Sequence[dict[str, Any]]) -> list[str]:
-    """One piece of HTML per chart of CHARTS, from the rows of metrics.jsonl: an SVG, or a sentence without points."""
-    return [draw(chart, metrics) for chart in CHARTS]
+    """One piece of HTML per chart of CHARTS and per source of a blend, from the rows of metrics.jsonl.
+
+    Each is an SVG, or a sentence without points.
+    """
+    return [draw(chart, metrics) for chart in (*CHARTS, *part_charts(metrics))]
+
+
+def part_charts(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
+    """For each source of a blend, in its order: its own score, and which share reached it where gates kept some back."""
+    keys = dict.fromkeys(key for row in metrics for key in row)
+    found = []
+    for name in [key.removeprefix("asked_share/") for key in keys if key.startswith("asked_share/")]:
+        found.append(Chart(f"Part of the reward: {name}", "its own score", _both(f"score/{name}")))
+        shares = [
+            row[key] for row in metrics for key in (f"asked_share/{name}", f"eval_asked_share/{name}") if key in row
+        ]
+        if any(share is not None and share < 1 for share in shares):
+            found.append(Chart(f"Let through to {name}", "share", _both(f"asked_share/{name}")))
+    return found
+
+
+def _both(metric: str) -> tuple[Line, Line]:
+    """Its line in training and on the held-out prompts."""
+    return Line(metric, "training", "train"), Line(f"eval_{metric}", "held out", "held")
 
 
 def draw(chart: Chart, metrics: Sequence[dict[str, Any]]) -> str:
@@ -74,7 +96,7 @@ def draw(chart: Chart, metrics: Sequence[dict[str, Any]]) -> str:
             f'<text x="4" y="14" font-weight="600">{escape(chart.title)}'
             f'<tspan font-weight="400" opacity="0.75"> [{escape(chart.unit)}]</tspan></text>',
             *_legend(drawn),
-            *_axes(xs, ys),
+            *axes(xs, ys),
             *(_drawn(line, found, xs, ys) for line, found in drawn),
             "</svg>",
         )
@@ -144,30 +166,33 @@ def _dash(line: Line) -> str:
     return ' stroke-dasharray="5 3"' if line.css == "held" else ""
 
 
-def _x(step: float, xs: list[float]) -> float:
+def x_place(step: float, xs: list[float]) -> float:
+    """Where a number stands between the ticks `xs`, in the picture's units."""
     return LEFT + (WIDTH - LEFT - RIGHT) * (step - xs[0]) / (xs[-1] - xs[0])
 
 
-def _y(value: float, ys: list[float]) -> float:
+def y_place(value: float, ys: list[float]) -> float:
+    """Where a number stands between the ticks `ys`; SVG counts downward."""
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - ys[0]) / (ys[-1] - ys[0])
 
 
-def _axes(xs: list[float], ys: list[float]) -> Iterator[str]:
+def axes(xs: list[float], ys: list[float], *, under: str = "step") -> Iterator[str]:
+    """Lines and numbers at the ticks; `under` names the horizontal axis."""
     bottom = HEIGHT - BOTTOM
     for value, text in zip(ys, tick_texts(ys), strict=True):
-        y = _y(value, ys)
+        y = y_place(value, ys)
         yield f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity="0.18"/>'
         yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
     for value, text in zip(xs, tick_texts(xs), strict=True):
-        x = _x(value, xs)
+        x = x_place(value, xs)
         yield f'<path d="M{x:.1f} {bottom}v4" stroke="currentColor" stroke-opacity="0.6"/>'
         yield f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text}</text>'
     yield f'<path d="M{LEFT} {bottom}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity="0.6"/>'
-    yield f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end" opacity="0.75">step</text>'
+    yield f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end" opacity="0.75">{escape(under)}</text>'
 
 
 def _drawn(line: Line, found: list[Point], xs: list[float], ys: list[float]) -> str:
-    places = [None if value is None else (_x(step, xs), _y(value, ys)) for step, value in found]
+    places = [None if value is None else (x_place(step, xs), y_place(value, ys)) for step, value in found]
     path, dots, pen_down = [], [], False
     for i, place in enumerate(places):
         if place is not None:

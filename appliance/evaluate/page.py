@@ -14,6 +14,18 @@ TEMPLATE = "report.html.jinja"
 
 def to_html(report: dict[str, Any], comparison: Comparison, metrics: Sequence[dict[str, Any]]) -> str:
     """One self-contained page: no script, nothing from elsewhere. Texts of prompts and models are escaped."""
+    return render(
+        TEMPLATE,
+        report=report,
+        rows=_rows(report),
+        charts=charts(metrics),
+        asked=_asked(comparison, report),
+        settings=settings_lines(report["run"]),
+    )
+
+
+def render(template: str, *, charts: Sequence[str], **values: Any) -> str:
+    """A template of this folder filled in; `charts` are SVG and stand as they are, every other text is escaped."""
     import jinja2
     from markupsafe import Markup
 
@@ -29,13 +41,7 @@ def to_html(report: dict[str, Any], comparison: Comparison, metrics: Sequence[di
         lstrip_blocks=True,
     )
     pages.filters |= {"number": _shown, "duration": duration}
-    return pages.get_template(TEMPLATE).render(
-        report=report,
-        rows=_rows(report),
-        charts=[Markup(chart) for chart in charts(metrics)],
-        asked=_asked(comparison, report),
-        settings=_settings(report["run"]),
-    )
+    return pages.get_template(template).render(charts=[Markup(chart) for chart in charts], **values)
 
 
 def _without_controls(text: str) -> str:
@@ -53,7 +59,9 @@ def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     known = [
         ("mean reward", report["mean_reward"], report["difference_ci95"]),
         ("median reward", report["median_reward"], report["median_difference_ci95"]),
+        ("reward, standard deviation", report["reward_std"], None),
         *([("second opinion, mean", opinion, opinion["difference_ci95"])] if opinion is not None else []),
+        *([("second opinion, standard deviation", opinion["std"], None)] if opinion is not None else []),
         ("KL to the starting policy, nats per answer", {"before": 0.0, "after": report["kl"]}, report["kl_ci95"]),
         ("length, tokens", report["length_tokens"], None),
         ("share that ends by itself", report["ended_share"], None),
@@ -101,7 +109,7 @@ def _answer(side: Answers, prompt: int, sample: int) -> dict[str, Any]:
     }
 
 
-def _settings(run: dict[str, Any]) -> list[tuple[str, str]]:
+def settings_lines(run: dict[str, Any]) -> list[tuple[str, str]]:
     """What the run says of itself as lines, all but the config."""
     lines = []
     for name, value in run.items():

@@ -54,6 +54,7 @@ def build(
         "sign_test_p": scores.sign_test_p,
         "mean_reward": {"before": scores.mean_before, "after": scores.mean_after},
         "median_reward": {"before": scores.median_before, "after": scores.median_after},
+        "reward_std": {"before": scores.std_before, "after": scores.std_after},
         "difference": scores.difference,
         "difference_ci95": scores.difference_ci95,
         "median_difference": scores.median_difference,
@@ -81,6 +82,7 @@ def _second_opinion(scores: Paired, opinion: Paired) -> dict[str, Any]:
     return {
         "before": opinion.mean_before,
         "after": opinion.mean_after,
+        "std": {"before": opinion.std_before, "after": opinion.std_after},
         "difference": opinion.difference,
         "difference_ci95": opinion.difference_ci95,
         "p_value": opinion.p_value,
@@ -162,8 +164,11 @@ def short_name(model: str) -> str:
 
 
 def reward_name(reward: Any) -> str:
-    """The name of the reward source of a config's section, or the text itself."""
-    return str(reward["source"]) if isinstance(reward, dict) else str(reward)
+    """The name of the reward source of a config's section, those of a blend with it, or the text itself."""
+    if not isinstance(reward, dict):
+        return str(reward)
+    inner = [str(section.get("name") or section.get("source")) for section in reward.get("sources") or ()]
+    return f"{reward['source']} of {', '.join(inner)}" if inner else str(reward["source"])
 
 
 def interval_text(value: Sequence[float] | None) -> str:

@@ -41,6 +41,8 @@ class Paired:
     mean_after: float
     median_before: float
     median_after: float
+    std_before: float  # of all P * S answers, around their mean
+    std_after: float
     difference: float  # mean_after - mean_before
     difference_ci95: Interval | None
     median_difference: float  # median_after - median_before
@@ -75,6 +77,8 @@ def paired(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) 
         mean_after=float(new.mean()),
         median_before=float(np.median(old)),
         median_after=float(np.median(new)),
+        std_before=float(old.std()),
+        std_after=float(new.std()),
         difference=round(float(new.mean() - old.mean()), DECIMALS),
         difference_ci95=mean_interval(differences),
         median_difference=round(float(np.median(new) - np.median(old)), DECIMALS),

@@ -7,28 +7,45 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from appliance.config import PpoConfig
 from appliance.errors import ModelError
-from appliance.models.adapters import with_adapters
+from appliance.models.adapters import as_reference, continued, with_adapters
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.loading import Loaded, load_classifier, load_policy_model
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
+from appliance.models.quantized import NO_QUANTIZE
+from appliance.models.start import adapter_folder
 from appliance.models.top_layers import TopLayers
 
 
 def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loaded]:
     """The policy with its reference and critic on the device, and what it was loaded from. Raises ModelError."""
-    frozen_bf16 = config.policy.train == "lora" and precision.device.type == "cuda" and precision.compute == "bf16"
+    source = config.policy
+    on_gpu = precision.device.type == "cuda"
+    if source.quantize != "none" and not on_gpu:
+        raise ModelError(f"policy.quantize is {source.quantize}, but the run is on the CPU", NO_QUANTIZE)
+    if source.quantize != "none" and precision.compute != "bf16":
+        raise ModelError(
+            f"policy.quantize is {source.quantize}, which computes in bf16, but compute is {precision.compute}",
+            "set compute: bf16, on a GPU that has it, or policy.quantize: none",
+        )
+    halved = source.quantize != "none" or (source.train == "lora" and on_gpu and precision.compute == "bf16")
     loaded = load_policy_model(
-        config.policy.model, config.policy.revision, dtype=torch.bfloat16 if frozen_bf16 else torch.float32
+        source.model,
+        source.revision,
+        dtype=torch.bfloat16 if halved else torch.float32,
+        quantize=source.quantize,
     )
-    lm = loaded.model.to(precision.device)
+    lm = loaded.model if source.quantize != "none" else loaded.model.to(precision.device)
     torch.manual_seed(config.seed)  # new adapter weights
     critic = _critic(config, lm, loaded.tokenizer).to(precision.device)
-    if config.policy.train == "lora":
-        adapted = with_adapters(lm, config.policy.lora)
+    if source.adapter is not None:
+        adapted = continued(lm, adapter_folder(source.adapter))
+        return Policy(lm, critic, precision, switch=lambda: as_reference(adapted), adapter=adapted), loaded
+    if source.train == "lora":
+        adapted = with_adapters(lm, source.lora)
         return Policy(lm, critic, precision, switch=adapted.disable_adapter, adapter=adapted), loaded
-    if config.policy.train == "top_layers":
-        top = TopLayers(lm, config.policy.top_layers)
+    if source.train == "top_layers":
+        top = TopLayers(lm, source.top_layers)
         return Policy(lm, critic, precision, switch=top.as_reference, top=top), loaded
     lm.requires_grad_(True)
     reference = copy.deepcopy(lm).requires_grad_(False)

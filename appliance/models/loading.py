@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -23,6 +25,7 @@ from transformers import (
 
 from appliance import settings
 from appliance.errors import ModelError
+from appliance.models.quantized import quantization
 
 WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
@@ -72,24 +75,34 @@ def resolve(model: str, revision: str | None = None) -> Path:
 _STAGE = "copy the model's folder here and give its path, or connect this machine to the hub"
 
 
-def load_policy_model(model: str, revision: str | None, *, dtype: torch.dtype = torch.float32) -> Loaded:
-    """A causal language model; an adapter folder is merged into its base first. Raises ModelError."""
+def load_policy_model(
+    model: str, revision: str | None, *, dtype: torch.dtype = torch.float32, quantize: str = "none"
+) -> Loaded:
+    """A language model, causal or encoder-decoder; an adapter folder is merged into its base first. Raises ModelError.
+
+    With `quantize` (8bit, 4bit) the weights are already on the GPU, and cannot be merged into.
+    """
     folder = resolve(model, revision)
-    if (folder / "adapter_config.json").exists():
-        return _load_merged(folder, dtype)
-    config = _read_config(folder)
-    if config.is_encoder_decoder:
+    if not (folder / "adapter_config.json").exists():
+        return _load_plain(folder, dtype, quantize)
+    if quantize != "none":
         raise ModelError(
-            f"{folder} is an encoder-decoder model ({config.model_type})",
-            "give a decoder-only model (GPT-2, OPT, GPT-NeoX, Llama, Qwen and the like)",
+            f"{folder} is an adapter, which cannot be merged into weights of {quantize}",
+            "give its base as policy.model, and the adapter as policy.adapter",
         )
-    _require_weights(folder)
+    return _load_merged(folder, dtype, ())
+
+
+def _load_plain(folder: Path, dtype: torch.dtype, quantize: str = "none") -> Loaded:
+    config = _read_config(folder)
+    require_weights(folder)
     tokenizer = load_tokenizer(folder)
     for key in ("activation_function", "hidden_act"):
         name = config.__dict__.get(key)
         if name in SAME_MATHS:
             setattr(config, key, SAME_MATHS[name])
-    lm = _from_pretrained(AutoModelForCausalLM, folder, config, dtype)
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    lm = _from_pretrained(auto, folder, config, dtype, quantization(quantize) if quantize != "none" else None)
     if len(tokenizer) > lm.get_input_embeddings().num_embeddings:
         raise ModelError(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens, the model {lm.get_input_embeddings().num_embeddings}",
@@ -102,7 +115,7 @@ def load_classifier(model: str, revision: str | None = None) -> Loaded:
     """A sequence classifier with its own tokenizer, in evaluation mode, fp32. Raises ModelError."""
     folder = resolve(model, revision)
     config = _read_config(folder)
-    _require_weights(folder)
+    require_weights(folder)
     tokenizer = load_tokenizer(folder)
     classifier = _from_pretrained(AutoModelForSequenceClassification, folder, config, torch.float32)
     if tokenizer.pad_token_id is None:
@@ -118,7 +131,7 @@ def load_new_reward_model(model: str, revision: str | None = None) -> Loaded:
     """
     folder = resolve(model, revision)
     config = _read_config(folder)
-    _require_weights(folder)
+    require_weights(folder)
     tokenizer = load_tokenizer(folder)
     config.num_labels = 1
     config.problem_type = None
@@ -177,7 +190,8 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         ) from None
 
 
-def _require_weights(folder: Path, wanted: str = "*.safetensors") -> None:
+def require_weights(folder: Path, wanted: str = "*.safetensors") -> None:
+    """Raises ModelError where a folder has no weights but as pickle, or none at all."""
     if any(folder.glob(wanted)):
         return
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
@@ -190,7 +204,13 @@ def _require_weights(folder: Path, wanted: str = "*.safetensors") -> None:
 
 
 def _from_pretrained(
-    auto: type, folder: Path, config: PreTrainedConfig, dtype: torch.dtype, *, new_head: bool = False
+    auto: type,
+    folder: Path,
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    more: dict[str, Any] | None = None,
+    *,
+    new_head: bool = False,
 ) -> PreTrainedModel:
     try:
         model, info = auto.from_pretrained(
@@ -202,6 +222,7 @@ def _from_pretrained(
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=new_head,  # a head for other labels
+            **(more or {}),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
@@ -218,7 +239,8 @@ def _from_pretrained(
     return model
 
 
-def _load_merged(folder: Path, dtype: torch.dtype) -> Loaded:
+def _load_merged(folder: Path, dtype: torch.dtype, above: tuple[Path, ...]) -> Loaded:
+    """The adapter in `folder` merged into its base; `above` are the adapters that stand on it."""
     try:
         adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base = adapter.get("base_model_name_or_path")
@@ -228,8 +250,18 @@ def _load_merged(folder: Path, dtype: torch.dtype) -> Loaded:
         raise ModelError(f"{folder}: adapter_config.json names no base model", "set base_model_name_or_path in it")
     if Path(base).expanduser().resolve() == folder.resolve():
         raise ModelError(f"{folder}: adapter_config.json names the adapter itself as its base", "name the base model")
-    _require_weights(folder, "adapter_model.safetensors")
-    loaded = load_policy_model(base, adapter.get("revision"), dtype=dtype)
+    require_weights(folder, "adapter_model.safetensors")
+    base_folder, above = resolve(base, adapter.get("revision")), (*above, folder.resolve())
+    if base_folder.resolve() in above:
+        circle = " -> ".join(map(str, (*above, base_folder.resolve())))
+        raise ModelError(
+            f"the adapters name each other as their base: {circle}",
+            "set base_model_name_or_path in one of them to the model that it was trained on",
+        )
+    if (base_folder / "adapter_config.json").exists():
+        loaded = _load_merged(base_folder, dtype, above)
+    else:
+        loaded = _load_plain(base_folder, dtype)
     return Loaded(merged(loaded.model, folder), loaded.tokenizer, loaded.folder)
 
 

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.packing import pack
 from appliance.models.precision import Precision
-from appliance.models.token_model import Reading, TokenModel
+from appliance.models.seq2seq import token_model
+from appliance.models.token_model import Reading
 from appliance.models.top_layers import TopLayers
 from appliance.ppo.types import Generation, Prompts, TokenStats
 
@@ -37,10 +38,10 @@ class Policy:
         top: TopLayers | None = None,
         adapter: PeftModel | None = None,
     ) -> None:
-        self.model = TokenModel(lm)
+        self.model = token_model(lm)
         self.critic = critic
         self.precision = precision
-        self.reference = TokenModel(reference) if reference is not None else self.model
+        self.reference = token_model(reference) if reference is not None else self.model
         self.switch: Switch = switch or nullcontext
         self.top = top
         self.adapter = adapter
@@ -54,6 +55,16 @@ class Policy:
     def packs(self) -> bool:
         """Whether sequences are read without padding. `use_padding` turns it off."""
         return self.model.packs
+
+    @property
+    def seq2seq(self) -> bool:
+        """Whether the policy is an encoder-decoder: always read with padding, its responses texts of their own."""
+        return self.model.seq2seq
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights under the adapters are in 8 or 4 bits."""
+        return bool(getattr(self.model.lm, "is_quantized", False))
 
     def use_padding(self) -> None:
         """Read through the models' own padded forward from now on: for attention that the packed layout cannot do."""

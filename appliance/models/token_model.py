@@ -24,6 +24,9 @@ class Reading:
 class TokenModel:
     """Reads the log-probabilities of responses with one Hugging Face model, always in evaluation mode (no dropout)."""
 
+    seq2seq = False
+    """Whether an encoder reads the prompt and the response begins a text of its own."""
+
     def __init__(self, lm: PreTrainedModel) -> None:
         self.lm = lm.eval()
         self.body: nn.Module = lm.base_model

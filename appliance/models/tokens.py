@@ -29,15 +29,22 @@ class TokenizedPrompts:
 
 
 def tokenize_prompts(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], *, length: TokenRange | None, seed: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    *,
+    length: TokenRange | None,
+    seed: int,
+    keep: TokenRange | None = None,
 ) -> TokenizedPrompts:
     """Each text's tokens; with `length`, its first n, n drawn from the range by `seed` and the text's number.
 
-    Texts with fewer tokens than the range begins at are left out and counted. A cut prompt's text is what its tokens say.
+    Texts with fewer tokens than the range begins at, or a number outside `keep`, are left out and counted. A cut
+    prompt's text is what its tokens say.
     """
     kept_texts: list[str] = []
     kept_ids: list[list[int]] = []
     short, least = 0, length.low if length is not None else 1
+    outside = 0
     drawn = random.Random(seed_for(seed, "prompt lengths"))
     encoded = tokenizer(texts)["input_ids"] if texts else []
     for text, full in zip(texts, encoded, strict=True):
@@ -45,18 +52,29 @@ def tokenize_prompts(
         cut = ids
         if length is not None:
             cut = ids[: drawn.randint(length.low, length.high)]
+        if keep is not None and not keep.low <= len(ids) <= keep.high:
+            outside += 1
+            continue
         if len(ids) < least:
             short += 1
             continue
         kept_texts.append(text if len(cut) == len(ids) else to_text(tokenizer, [cut])[0])
         kept_ids.append(cut)
     notes = [f"{short} prompts with fewer than {least} tokens were left out"] if short else []
+    if keep is not None and outside:
+        notes.append(f"{outside} prompts of fewer than {keep.low} or more than {keep.high} tokens were left out")
     return TokenizedPrompts(kept_texts, kept_ids, notes)
 
 
 def check_context(prompts: TokenizedPrompts, response_tokens: int, model: PreTrainedModel, *, origin: str) -> None:
-    """Raises DataError when the longest prompt and the longest response together are more than the model can read."""
+    """Raises DataError when the longest prompt and the longest response together are more than the model can read.
+
+    An encoder-decoder reads each by itself: the prompt with its end token, the response with the start token before it.
+    """
     limit = context_tokens(model)
+    if model.config.is_encoder_decoder:
+        _check_both_sides(prompts, response_tokens, limit, origin)
+        return
     longest = max(range(len(prompts)), key=lambda i: len(prompts.ids[i]))
     length = len(prompts.ids[longest])
     if limit is not None and length + response_tokens > limit:
@@ -65,6 +83,27 @@ def check_context(prompts: TokenizedPrompts, response_tokens: int, model: PreTra
             f"{origin}: {count} of {len(prompts)} prompts are too long, the longest with {length} tokens "
             f"({prompts.texts[longest][:60]!r}...): with {response_tokens} tokens of response the model reads {limit}",
             _shorten(origin, limit - response_tokens),
+        )
+
+
+def _check_both_sides(prompts: TokenizedPrompts, response_tokens: int, limit: int | None, origin: str) -> None:
+    if limit is None:
+        return
+    if response_tokens > limit:
+        raise DataError(
+            f"{response_tokens} tokens of response, but the model's decoder writes at most {limit}",
+            "lower --max-tokens" if origin.startswith("--") else "shorten sampling.response_tokens",
+        )
+    longest = max(range(len(prompts)), key=lambda i: len(prompts.ids[i]))
+    length = len(prompts.ids[longest]) + 1
+    if length > limit:
+        count = sum(len(ids) + 1 > limit for ids in prompts.ids)
+        raise DataError(
+            f"{origin}: {count} of {len(prompts)} prompts are too long, the longest with {length} tokens "
+            f"({prompts.texts[longest][:60]!r}...): the model's encoder reads {limit}",
+            "give a shorter text"
+            if origin.startswith("--")
+            else f"cut them (prompts.length_tokens: [2, {limit - 1}]), or drop them (prompts.max_characters)",
         )
 
 
@@ -87,7 +126,7 @@ def check_length(max_length_tokens: int, loaded: Loaded) -> None:
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:
-    """How many tokens the model has positions for, or None where its config does not say."""
+    """How many tokens the model has positions for, or None where its config does not say (T5 has relative ones)."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit else None
 
@@ -106,11 +145,14 @@ def to_text(tokenizer: PreTrainedTokenizerBase, ids: list[list[int]]) -> list[st
     return list(tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
+def decoder(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None) -> Decode:
     """Prompt and response ids to the response's text: what it adds to the prompt, so that a leading space survives.
 
-    A tokenizer that drops the first word's space (sentencepiece) would otherwise glue prompt and response together.
+    A tokenizer that drops the first word's space (sentencepiece) would otherwise glue prompt and response together. With
+    an encoder-decoder `model` the response is a text of its own, and read alone.
     """
+    if model is not None and model.config.is_encoder_decoder:
+        return lambda prompts, responses: to_text(tokenizer, responses)
 
     def decode(prompts: list[list[int]], responses: list[list[int]]) -> list[str]:
         together = to_text(tokenizer, [p + r for p, r in zip(prompts, responses, strict=True)])

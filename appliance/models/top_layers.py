@@ -33,6 +33,11 @@ class TopLayers:
     """The last `k` blocks of a model may change; frozen copies of them, on the same trunk, are the reference."""
 
     def __init__(self, model: PreTrainedModel, k: int) -> None:
+        if model.config.is_encoder_decoder:
+            raise ModelError(
+                f"policy.train is top_layers, which {type(model).__name__}, an encoder-decoder, has no one stack for",
+                "use train: lora (with lora.last_layers for the decoder's last blocks) or train: full",
+            )
         self.blocks = decoder_blocks(model)
         if k >= len(self.blocks):
             raise ModelError(
@@ -98,10 +103,18 @@ def _copy(block: nn.Module) -> nn.Module:
     return copy.deepcopy(block, {id(config): config for config in configs})
 
 
-def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The model's list of blocks, whatever its architecture calls it. Raises ModelError if there is none."""
-    wanted = model.config.get_text_config().num_hidden_layers
+def decoder_blocks(model: nn.Module, of: PreTrainedModel | None = None) -> nn.ModuleList:
+    """The model's list of blocks, whatever its architecture calls it. Raises ModelError if there is none.
+
+    `model` may be the decoder of the encoder-decoder `of`.
+    """
+    whole = of if of is not None else model
+    assert isinstance(whole, PreTrainedModel)
+    config = whole.config.get_text_config()
+    wanted = config.num_hidden_layers
+    if whole.config.is_encoder_decoder:
+        wanted = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", None) or wanted
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == wanted:
             return module
-    raise ModelError(f"{type(model).__name__} has no list of {wanted} blocks", "use train: lora or train: full")
+    raise ModelError(f"{type(whole).__name__} has no list of {wanted} blocks", "use train: lora or train: full")

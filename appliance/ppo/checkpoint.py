@@ -40,6 +40,7 @@ class Interlude:
     raw: Tensor
     shaped: Tensor
     trained: Tensor
+    parts: Tensor | None = None
 
 
 def write(
@@ -213,6 +214,8 @@ def _interlude_tensors(interlude: Interlude) -> dict[str, Tensor]:
     tensors |= {f"prompts.{k}": getattr(rollout.prompts, k) for k in ("ids", "lengths")}
     tensors |= {f"responses.{f.name}": getattr(rollout.responses, f.name) for f in fields(Generation)}
     tensors |= {k: getattr(interlude, k) for k in ("plan", "raw", "shaped", "trained")}
+    if interlude.parts is not None:
+        tensors["parts"] = interlude.parts
     if rollout.trunk is not None:
         tensors["trunk"] = torch.cat(rollout.trunk)
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
@@ -231,7 +234,9 @@ def _interlude(tensors: dict[str, Tensor], texts: dict[str, list[str]], device: 
         trunk = list(on_device["trunk"].split((prompts.lengths + responses.lengths - 1).tolist()))
     rollout = Rollout(prompts, responses, trunk=trunk, **part("rollout."))
     return Interlude(
-        Batch(rollout, **part("batch.")), *(tensors[name] for name in ("plan", "raw", "shaped", "trained"))
+        Batch(rollout, **part("batch.")),
+        *(tensors[name] for name in ("plan", "raw", "shaped", "trained")),
+        parts=tensors.get("parts"),
     )
 
 

@@ -51,7 +51,9 @@ def packing_problem(policy: Policy, prompts: Prompts, response_tokens: int) -> s
 
 
 def settle_reading(policy: Policy, prompts: Prompts, response_tokens: int) -> str | None:
-    """`packing_problem`; where there is one, the policy is read with padding from now on."""
+    """`packing_problem`; where there is one, the policy is read with padding from now on. Encoder-decoders always are."""
+    if policy.seq2seq:
+        return None
     problem = packing_problem(policy, prompts, response_tokens)
     if problem is not None:
         policy.use_padding()

@@ -14,14 +14,14 @@ from pathlib import Path
 from torch import Tensor
 
 from appliance.config import to_yaml
-from appliance.errors import ApplianceError, StoppedByUser
+from appliance.errors import ApplianceError, RewardUnavailable, StoppedByUser
 from appliance.ppo import checkpoint
 from appliance.ppo.clock import Clock
 from appliance.ppo.held_out import measure_held_out
 from appliance.ppo.invariants import check_start
 from appliance.ppo.journal import Journal
 from appliance.ppo.kl import next_kl_coef
-from appliance.ppo.metrics import response_kl, step_metrics
+from appliance.ppo.metrics import part_metrics, response_kl, step_metrics
 from appliance.ppo.pieces import Pieces, Stop
 from appliance.ppo.rollout import evaluate, sample
 from appliance.ppo.scoring import Shaped, make_batch, score, shape_scores
@@ -39,6 +39,7 @@ class Work:
     batch: Batch
     plan: Tensor
     raw: Tensor
+    parts: Tensor | None
     shaped: Tensor
     trained: Tensor
     saturated: float
@@ -49,23 +50,34 @@ def train(pieces: Pieces, state: State, run: RunDir, journal: Journal, stop: Sto
     """Run the steps that are left; `unfinished` is a step that a checkpoint was written in the middle of.
 
     Raises StoppedByUser, with a checkpoint written, soon after `stop` begins to say True; InvariantError when the engine's
-    numbers contradict each other; ApplianceError for what the user must mend.
+    numbers contradict each other; RewardUnavailable, with a checkpoint written too; ApplianceError for what the user
+    must mend.
     """
     learner = pieces.learner
     config, policy = learner.config, learner.policy
     work, checked = unfinished, unfinished is not None
     if state.step == 0 and not run.read_log("metrics.jsonl"):  # a run that was stopped in its first step has it
-        measured, samples = measure_held_out(pieces, state)
+        try:
+            measured, samples = measure_held_out(pieces, state)
+        except RewardUnavailable as error:
+            raise _kept(error, save(pieces, state, run, None)) from error
         journal.step({"step": 0} | measured, samples=samples)
     while state.step < config.batch.steps:
         clock = Clock(policy.device)
         if work is None:
             before, dice = state.record(), state.dice.state()
-            work = None if stop() else collect(pieces, state, clock)
+            silent: RewardUnavailable | None = None
+            try:
+                work = None if stop() else collect(pieces, state, clock)
+            except RewardUnavailable as error:
+                silent = error
             if work is None or stop():  # nothing was learned from it yet, so the step begins anew after the resume
                 state.restore(before)
                 state.dice.restore(dice)
-                raise StoppedByUser(str(save(pieces, state, run, None)))
+                folder = save(pieces, state, run, None)
+                if silent is not None and not stop():
+                    raise _kept(silent, folder)
+                raise StoppedByUser(str(folder))
         if not bool(work.batch.rollout.logprobs.isfinite().all()):
             raise ApplianceError(
                 f"after step {state.step} the policy's log-probabilities are not finite: its weights have overflowed",
@@ -110,8 +122,8 @@ def collect(pieces: Pieces, state: State, clock: Clock) -> Work:
     with clock.phase("evaluate"):
         rollout = evaluate(policy, prompts, responses, temperature=config.sampling.temperature, chunk=chunks.evaluate)
     with clock.phase("score"):
-        raw = score(pieces.source, prompts, responses, chunk=chunks.score)
-        shaped = shape_scores(raw, responses.ended.cpu(), config.scores, state.moments)
+        scored = score(pieces.source, prompts, responses, chunk=chunks.score)
+        shaped = shape_scores(scored.total, responses.ended.cpu(), config.scores, state.moments)
     batch = make_batch(
         rollout,
         shaped,
@@ -121,12 +133,12 @@ def collect(pieces: Pieces, state: State, clock: Clock) -> Work:
         whiten_rewards=config.scores.whiten_rewards,
     )
     plan = state.dice.plan(size, config.batch.minibatch, config.ppo.epochs)
-    return Work(batch, plan, raw, shaped.scores, shaped.trained, shaped.saturated, Progress())
+    return Work(batch, plan, scored.total, scored.parts, shaped.scores, shaped.trained, shaped.saturated, Progress())
 
 
 def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: Work, clock: Clock) -> None:
     """Measure a finished step, steer the KL price, score the held-out prompts, log, and checkpoint where it is due."""
-    config = pieces.learner.config
+    config, before = pieces.learner.config, state.record()
     metrics = step_metrics(
         work.batch,
         work.raw,
@@ -135,7 +147,7 @@ def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: W
         step=state.step,
         kl_coef=state.kl_coef,
         microbatch=state.chunks.update.size,
-    )
+    ) | part_metrics(pieces.source, work.parts)
     rollout = work.batch.rollout
     if config.kl.adaptive:
         state.kl_coef = next_kl_coef(
@@ -151,8 +163,12 @@ def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: W
     alarms = state.watch.look(metrics)
     samples: list[dict[str, object]] = []
     if keeps or state.step % config.evaluation.every_steps == 0:
-        with clock.phase("held_out"):
-            measured, samples = measure_held_out(pieces, state)
+        try:
+            with clock.phase("held_out"):
+                measured, samples = measure_held_out(pieces, state)
+        except RewardUnavailable as error:  # all minibatches are done; only this is left of the step after the resume
+            state.restore(before)
+            raise _kept(error, save(pieces, state, run, work)) from error
         metrics |= measured
     journal.step(metrics, samples=samples, alarms=alarms, timings=clock.record(int(rollout.responses.lengths.sum())))
     if keeps:
@@ -163,6 +179,11 @@ def _finish(pieces: Pieces, state: State, run: RunDir, journal: Journal, work: W
         checkpoint.prune(
             run.checkpoints, keep=config.checkpoint.keep, best=int(state.best["step"]) if state.best else None
         )
+
+
+def _kept(error: RewardUnavailable, checkpoint_folder: Path) -> RewardUnavailable:
+    """The error with where the run stands."""
+    return RewardUnavailable(f"{error.what}. The run is kept as it was, in {checkpoint_folder}", error.fix)
 
 
 def origin(pieces: Pieces, state: State) -> dict[str, str]:
@@ -179,7 +200,7 @@ def save(pieces: Pieces, state: State, run: RunDir, work: Work | None) -> Path:
     record = {"state": state.record(), "origin": origin(pieces, state)}
     interlude, minibatch = None, 0
     if work is not None:
-        interlude = checkpoint.Interlude(work.batch, work.plan, work.raw, work.shaped, work.trained)
+        interlude = checkpoint.Interlude(work.batch, work.plan, work.raw, work.shaped, work.trained, work.parts)
         record |= {"progress": work.progress.state(), "saturated": work.saturated}
         minibatch = work.progress.minibatch
     folder = checkpoint.folder_of(run.checkpoints, state.step, minibatch)
@@ -217,6 +238,7 @@ def resume(pieces: Pieces, state: State, run: RunDir, journal: Journal) -> Work 
             interlude.batch,
             interlude.plan,
             interlude.raw,
+            interlude.parts,
             interlude.shaped,
             interlude.trained,
             record["saturated"],

@@ -13,7 +13,7 @@ from appliance.data.ngrams import distinct
 from appliance.ppo.advantages import masked_mean, masked_var
 from appliance.ppo.kl import kl_per_token
 from appliance.ppo.scoring import Shaped
-from appliance.ppo.types import Batch
+from appliance.ppo.types import Batch, Composite, ScoreFn
 from appliance.ppo.update import Progress
 
 
@@ -77,6 +77,34 @@ EVAL_METRICS: dict[str, Metric] = {
     "eval_distinct_2": Metric("share", "distinct word pairs / word pairs", "variety of word pairs over them"),
 }
 """Measured on the held-out prompts before the first step, every evaluation.every_steps, at checkpoints and at the end."""
+
+
+PART_METRICS: dict[str, Metric] = {
+    "score": Metric("its own", "mean_b(x_b)", "what the source itself gives, over the responses it was asked about"),
+    "score_spread": Metric("its own", "std_b(x_b), n - 1", "its spread over them"),
+    "normalized": Metric("std", "mean_b((x_b - mean) / std)", "the same on the blend's common scale"),
+    "added": Metric("score", "mean_b(weight * normalized_b - penalty_b)", "its share of score_mean; they sum up to it"),
+    "asked_share": Metric("share", "mean_b(asked_b)", "responses that the gates before it let through to it"),
+}
+"""Of each source of a blend, as `score/NAME` and so on; with `eval_` and `eval_opinion_` before it on held-out prompts.
+A source that no response was sent to has no `score`, `score_spread` and `normalized` in that line."""
+
+
+def part_metrics(source: ScoreFn, parts: Tensor | None, *, prefix: str = "") -> dict[str, float]:
+    """PART_METRICS of each part of a Composite, from its parts' scores [B, C]; nothing for a source that is not one."""
+    if parts is None or not isinstance(source, Composite):
+        return {}
+    asked, normalized, added = ~parts.isnan(), source.normalized(parts), source.added(parts)
+    found: dict[str, float] = {}
+    for column, name in enumerate(source.names):
+        rows = asked[:, column]
+        if bool(rows.any()):
+            found[f"{prefix}score/{name}"] = float(parts[rows, column].mean())
+            found[f"{prefix}score_spread/{name}"] = std(parts[rows, column])
+            found[f"{prefix}normalized/{name}"] = float(normalized[rows, column].mean())
+        found[f"{prefix}added/{name}"] = float(added[:, column].mean())
+        found[f"{prefix}asked_share/{name}"] = float(rows.float().mean())
+    return found
 
 
 def step_metrics(

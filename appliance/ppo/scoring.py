@@ -6,15 +6,23 @@ import torch
 from torch import Tensor
 
 from appliance.config.ppo import Kl, Ppo, Scores
-from appliance.errors import ApplianceError
 from appliance.ppo.advantages import Moments, gae, token_rewards, whiten
 from appliance.ppo.kl import kl_per_token
 from appliance.ppo.memory import ChunkSize, in_chunks
-from appliance.ppo.types import Batch, Prompts, Responses, Rollout, ScoreFn
+from appliance.ppo.types import Batch, Composite, Prompts, Responses, Rollout, ScoreFn
+from appliance.rewards._checked import checked
 
 
-def score(source: ScoreFn, prompts: Prompts, responses: Responses, *, chunk: ChunkSize) -> Tensor:
-    """The source's scores [B], float32 on the CPU, unchanged. Raises ApplianceError for one that is not a number.
+@dataclass(frozen=True)
+class Scored:
+    """What a source says of B responses: `total` [B], and of a Composite its `parts` [B, C] (NaN: not asked), or None."""
+
+    total: Tensor
+    parts: Tensor | None = None
+
+
+def score(source: ScoreFn, prompts: Prompts, responses: Responses, *, chunk: ChunkSize) -> Scored:
+    """The source's scores, float32 on the CPU, unchanged. Raises ApplianceError for one that is not a number.
 
     Texts are scored in order of length, so that each piece is padded little.
     """
@@ -23,24 +31,17 @@ def score(source: ScoreFn, prompts: Prompts, responses: Responses, *, chunk: Chu
 
     def some(rows: Tensor) -> Tensor:
         chosen = rows.tolist()
-        given = source([prompts.texts[i] for i in chosen], [responses.texts[i] for i in chosen]).float().cpu()
-        if given.shape != (len(chosen),):
-            raise ApplianceError(
-                f"the reward source was given {len(chosen)} texts and returned scores of shape {list(given.shape)}",
-                "correct the source: one number for each text",
-            )
-        return given
+        some_prompts, some_responses = [prompts.texts[i] for i in chosen], [responses.texts[i] for i in chosen]
+        if isinstance(source, Composite):
+            return source.parts(some_prompts, some_responses)  # [b, C]
+        return checked(source(some_prompts, some_responses), some_prompts, some_responses)  # [b]
 
-    scores = torch.empty(len(lengths))
-    scores[order] = torch.cat(in_chunks(some, order, chunk))
-    broken = (~scores.isfinite()).nonzero().flatten().tolist()
-    if broken:
-        text = prompts.texts[broken[0]] + responses.texts[broken[0]]
-        raise ApplianceError(
-            f"the reward source gave {scores[broken[0]]} for {len(broken)} of {len(scores)} texts, first {text[:80]!r}",
-            "score this text alone; a model whose weights are damaged or overflow does this",
-        )
-    return scores
+    found = torch.cat(in_chunks(some, order, chunk))
+    given = torch.empty_like(found)
+    given[order] = found
+    if isinstance(source, Composite):
+        return Scored(source.combine(given), given)
+    return Scored(given)
 
 
 @dataclass(frozen=True)

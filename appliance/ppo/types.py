@@ -6,13 +6,37 @@ pad token is its end token changes nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 ScoreFn = Callable[[list[str], list[str]], Tensor]
 """(prompts, responses), both lists of length B -> scores [B], float32."""
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A ScoreFn that is made of C named parts, for which a log and a report have lines of their own.
+
+    `parts` gives each part's own scores [B, C], NaN where a part was not asked about a row; `normalized` the same on the
+    parts' common scale, NaN as well; `added` what each adds to the score, 0 at least where it was not asked; `combine`
+    the score [B], which is what calling the source gives. All float32 on the CPU, each row by itself.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> Tensor: ...
+
+    def parts(self, prompts: list[str], responses: list[str]) -> Tensor: ...
+
+    def normalized(self, parts: Tensor) -> Tensor: ...
+
+    def added(self, parts: Tensor) -> Tensor: ...
+
+    def combine(self, parts: Tensor) -> Tensor: ...
+
 
 Decode = Callable[[list[list[int]], list[list[int]]], list[str]]
 """(prompts, responses) as token ids to the responses' texts: what each adds to its prompt, special tokens left out."""

@@ -18,6 +18,7 @@ from appliance.ppo.clock import peak_memory_gib
 from appliance.ppo.types import Prompts, ScoreFn
 from appliance.progress import progress
 from appliance.stages.model_card import write_card
+from appliance.stages.normalization import settled
 from appliance.stages.prompts import prompt_sets, report_prompts
 from appliance.stages.session import free_folder
 from appliance.store.rundir import RunDir
@@ -113,7 +114,6 @@ def evaluate_again(run: RunDir, *, prompts_file: str | None, samples: int | None
         prompts = prompt_sets(config, start.model, start.tokenizer).report
     del start
     out = free_folder(run.path, "evaluation")
-    made = evaluate(
-        config, run, precision, judges_of(config, precision), prompts=prompts, seconds={}, samples=samples, out=out
-    )
+    judges = settled(judges_of(config, precision), run)
+    made = evaluate(config, run, precision, judges, prompts=prompts, seconds={}, samples=samples, out=out)
     return made, out

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from appliance.models.adapters import TRAINED
 from appliance.models.critic import ValueHead
 from appliance.models.loading import Loaded, load_policy_model, merged, original_activation, resolve
 from appliance.ppo import checkpoint
@@ -28,18 +30,24 @@ def use_result(learner: Learner, state: State, run: RunDir, notice: Notice) -> N
 def export(learner: Learner, loaded: Loaded, run: RunDir) -> None:
     """Write model/ (and adapter/ for LoRA), each whole or not at all, and value_head.safetensors beside the model's files.
 
-    LoRA is merged into a base that is read anew from its folder, so that nothing in memory is changed.
+    LoRA is merged into a base that is read anew from its folder, so that nothing in memory is changed, and into one in
+    bf16 where training had it in fewer bits.
     """
     policy, folder = learner.policy, loaded.folder
     lm: PreTrainedModel = policy.model.lm
     if policy.adapter is not None:
         adapter, source = policy.adapter, learner.config.policy
-        start = load_policy_model(source.model, source.revision).model
+        dtype = torch.float32 if source.quantize == "none" else torch.bfloat16
+        start = load_policy_model(source.model, source.revision, dtype=dtype).model
         if (resolve(source.model, source.revision) / "adapter_config.json").exists():
             # What the new adapter stands on is the merged start, which no folder held so far.
             write_folder(run.path / "start", lambda place: save_model(start, loaded.tokenizer, place, source=folder))
-            adapter.peft_config["default"].base_model_name_or_path = str((run.path / "start").resolve())
-        write_folder(run.path / "adapter", lambda place: adapter.save_pretrained(str(place)))
+            adapter.peft_config[TRAINED].base_model_name_or_path = str((run.path / "start").resolve())
+        elif source.adapter is not None:  # it may have been trained where its base had another path
+            adapter.peft_config[TRAINED].base_model_name_or_path = str(folder)
+        write_folder(
+            run.path / "adapter", lambda place: adapter.save_pretrained(str(place), selected_adapters=[TRAINED])
+        )
         lm = merged(start, run.path / "adapter")
 
     def fill(place: Path) -> None:

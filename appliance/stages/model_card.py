@@ -9,7 +9,7 @@ from appliance.store.rundir import RunDir
 
 CARD = """---
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: {task}
 base_model: {base}
 tags: [ppo, rlhf]
 ---
@@ -25,7 +25,7 @@ tags: [ppo, rlhf]
 
 Difference of the mean reward: {difference}. KL to the starting model: {kl} nats per response.
 {warnings}
-Load it with `AutoModelForCausalLM.from_pretrained`. `value_head.safetensors`, if there, is the critic's and is not needed
+Load it with `{auto}.from_pretrained`. `value_head.safetensors`, if there, is the critic's and is not needed
 to write text.
 
 ## Data
@@ -53,8 +53,11 @@ def write_card(config: PpoConfig, run: RunDir, report: dict[str, Any]) -> None:
     if low_high is not None:
         difference += f", 95% interval [{low_high[0]:.3f}, {low_high[1]:.3f}]"
     warnings = report["verdict"]["warnings"]
+    apart = json.loads((run.model / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder", False)
     text = CARD.format(
         name=config.name,
+        task="text2text-generation" if apart else "text-generation",
+        auto="AutoModelForSeq2SeqLM" if apart else "AutoModelForCausalLM",
         base=json.dumps(config.policy.model),
         base_text=f"`{config.policy.model}`",
         train=config.policy.train,

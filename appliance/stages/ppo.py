@@ -6,23 +6,26 @@ and compared (report/) -> model card. What is held while training is let go befo
 
 import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from appliance.config import PpoConfig
 from appliance.engines._choice import engine_name, make_engine
-from appliance.errors import StoppedByUser
+from appliance.errors import RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
+from appliance.models.parameters import trainable_line
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision, choose
 from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo import checkpoint
 from appliance.ppo.invariants import settle_reading
 from appliance.ppo.journal import Journal
+from appliance.ppo.loop import origin, train
 from appliance.ppo.loop import resume as go_back
-from appliance.ppo.loop import train
 from appliance.ppo.pieces import Pieces, Stop
 from appliance.ppo.probe import probe
 from appliance.ppo.state import new_state
@@ -31,7 +34,9 @@ from appliance.ppo.update import make_learner
 from appliance.progress import progress
 from appliance.stages.evaluation import evaluate, judges_of
 from appliance.stages.export import export, use_result
+from appliance.stages.normalization import normalized, settled
 from appliance.stages.prompts import PromptSets, prompt_sets
+from appliance.stages.reward_gate import warn_of_gate
 from appliance.stages.session import session
 from appliance.stages.trackers import tracking
 from appliance.store.rundir import RunDir
@@ -45,7 +50,7 @@ def run(
     `earlier` are seconds of stages before this one, for the report. Raises StoppedByUser with a checkpoint written, and
     ApplianceError for what the user must mend.
     """
-    with session(run) as stop:
+    with session(run) as stop, _to_be_resumed(run):
         began = time.perf_counter()
         precision = choose(config.device, config.compute)
         judges = judges_of(config, precision)
@@ -57,7 +62,17 @@ def run(
             raise StoppedByUser(str(checkpoint.found(run.checkpoints)[-1].folder))
         trained = sum(record["seconds"] for record in run.read_log("timings.jsonl"))
         seconds = {**(earlier or {}), "ppo": max(trained, time.perf_counter() - began)}
-        return evaluate(config, run, precision, judges, prompts=asked, seconds=seconds)
+        return evaluate(config, run, precision, settled(judges, run), prompts=asked, seconds=seconds)
+
+
+@contextmanager
+def _to_be_resumed(run: RunDir) -> Iterator[None]:
+    """Adds the command that goes on to the error of a reward source that is gone for now."""
+    try:
+        yield
+    except RewardUnavailable as error:
+        command = f"appliance train ppo --run-dir {run.path} --resume"
+        raise RewardUnavailable(error.what, f"{error.fix}. Then go on with: {command}") from error
 
 
 def _train(
@@ -78,8 +93,9 @@ def _train(
             source=judges.source,
             opinion=judges.opinion,
             held_out=sets.held_out,
-            decode=decoder(loaded.tokenizer),
+            decode=decoder(loaded.tokenizer, policy.model.lm),
         )
+        pieces = normalized(pieces, sets.train, run, origin=origin(pieces, state), notice=journal.notice)
         unfinished = go_back(pieces, state, run, journal) if resume else None
         if not run.read_log("metrics.jsonl"):  # a resumed run has said it before
             _introduce(config, policy, sets, journal, problem)
@@ -100,14 +116,18 @@ def _introduce(
     config: PpoConfig, policy: Policy, sets: PromptSets, journal: Journal, packing_problem: str | None
 ) -> None:
     """Says what was noticed in the prompts, and what will run."""
+    warn_of_gate(config.reward, journal)
     for note in sets.notes:
         journal.notice(note)
     if packing_problem is not None:
         journal.notice(f"this model is read with padding, which is slower: {packing_problem}")
-    trainable = sum(p.numel() for p in policy.trainable().values())
-    everything = sum(p.numel() for model in (policy.model.lm, policy.critic) for p in model.parameters())
+    if config.policy.train == "lora" and config.policy.lora.dropout:
+        journal.notice(
+            f"policy.lora.dropout {config.policy.lora.dropout} is for supervised fine-tuning: PPO trains without it, "
+            "or the probability ratio would not be 1 before an update"
+        )
     journal.notice(
         f"{policy.device.type}, {policy.precision.compute}, engine {engine_name(policy, config.sampling.engine)}; "
-        f"trainable: {trainable:,} of {everything:,}; {len(sets.train)} prompts to train on, "
+        f"{trainable_line(policy)}; {len(sets.train)} prompts to train on, "
         f"{len(sets.held_out)} held out, {len(sets.report)} for the report"
     )

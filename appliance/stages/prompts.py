@@ -6,7 +6,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from appliance.config import PpoConfig
 from appliance.data.prompts import read_prompt_file, read_prompts
-from appliance.data.split import held_out
+from appliance.data.split import held_out, prompt_key
 from appliance.errors import DataError
 from appliance.models.tokens import TokenizedPrompts, check_context, tokenize_prompts
 from appliance.ppo.types import Prompts
@@ -29,41 +29,42 @@ def prompt_sets(config: PpoConfig, model: PreTrainedModel, tokenizer: PreTrained
     """
     options, wanted = config.prompts, config.evaluation
     read = read_prompts(options)
-    found = tokenize_prompts(tokenizer, read.texts, length=options.length_tokens, seed=config.seed)
+    found = tokenize_prompts(
+        tokenizer, read.texts, length=options.length_tokens, seed=config.seed, keep=options.keep_tokens
+    )
     notes = [*read.notes, *found.notes]
     _check(found, config, model, origin=options.source)
-    rows, report = list(range(len(found))), None
-    if wanted.report_file:
-        report = report_prompts(config, wanted.report_file, model, tokenizer)
-        asked = set(report.texts)
+    rows = list(range(len(found)))
+    given: dict[str, Prompts] = {}  # by the file that the config names for them
+    for file in dict.fromkeys(file for file in (wanted.report_file, wanted.prompts_file) if file):
+        given[file] = report_prompts(config, file, model, tokenizer)
+        asked = set(given[file].texts)
+        before = len(rows)
         rows = [row for row in rows if found.texts[row] not in asked]
         if not rows:
-            raise DataError(
-                f"every prompt of {options.source} is in {wanted.report_file} too", "give other prompts for the report"
-            )
-        if len(rows) < len(found):
-            notes.append(
-                f"{len(found) - len(rows)} prompts of {wanted.report_file} were taken out of the other prompts"
-            )
-    needed = wanted.prompts + (0 if report is not None else wanted.report_prompts)
-    texts = [found.texts[row] for row in rows]
-    if len(set(texts)) <= needed:
+            raise DataError(f"every prompt of {options.source} is in {file} too", "give other prompts")
+        if len(rows) < before:
+            notes.append(f"{before - len(rows)} prompts of {file} were taken out of the other prompts")
+    report, scored = given.get(wanted.report_file or ""), given.get(wanted.prompts_file or "")
+    needed = (0 if scored is not None else wanted.prompts) + (0 if report is not None else wanted.report_prompts)
+    keys = [prompt_key(found.texts[row]) for row in rows]
+    if len(set(keys)) <= needed:
         raise DataError(
-            f"{options.source}: {len(set(texts))} distinct prompts, but {needed} are held out (evaluation.prompts "
+            f"{options.source}: {len(set(keys))} distinct prompts, but {needed} are held out (evaluation.prompts "
             f"{wanted.prompts}, evaluation.report_prompts {wanted.report_prompts}) and at least one must be left",
             "give more prompts, or lower evaluation.prompts and evaluation.report_prompts",
         )
-    aside = held_out(texts, count=needed, seed=config.seed)
+    aside = held_out(keys, count=needed, seed=config.seed)
     train = [row for row, apart in zip(rows, aside, strict=True) if not apart]
-    once = {found.texts[row]: row for row, apart in reversed(list(zip(rows, aside, strict=True))) if apart}
+    once = {key: row for key, row, apart in reversed(list(zip(keys, rows, aside, strict=True))) if apart}
     kept = sorted(once.values())
     if report is None:
         report, kept = found.pick(kept[: wanted.report_prompts]), kept[wanted.report_prompts :]
-    return PromptSets(found.pick(train), found.pick(kept), report, notes)
+    return PromptSets(found.pick(train), found.pick(kept) if scored is None else scored, report, notes)
 
 
 def report_prompts(config: PpoConfig, file: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prompts:
-    """All prompts of a file, uncut, each once. Raises DataError as `prompt_sets` does."""
+    """All prompts of a file that is scored or reported on, uncut, each once. Raises DataError as `prompt_sets` does."""
     read = read_prompt_file(file)
     found = tokenize_prompts(tokenizer, read.texts, length=None, seed=config.seed)
     _check(found, config, model, origin=file)
@@ -74,6 +75,6 @@ def _check(found: TokenizedPrompts, config: PpoConfig, model: PreTrainedModel, *
     if not len(found):
         raise DataError(
             f"{origin}: no prompt is left ({'; '.join(found.notes) or 'it was empty'})",
-            "give longer prompts, or lower prompts.min_characters and prompts.length_tokens",
+            "give longer prompts, or lower prompts.min_characters and prompts.length_tokens, or widen prompts.keep_tokens",
         )
     check_context(found, config.sampling.response_tokens.high, model, origin=origin)

@@ -49,10 +49,10 @@ def session(run: RunDir) -> Iterator[Stop]:
             _note(run, "stopped", "stopped by the user at once, without a new checkpoint")
             raise
         except ApplianceError as error:
-            _note(run, "failed", str(error))
+            _note(run, "failed", str(error), type(error).__name__)
             raise
         except BaseException as error:
-            _note(run, "failed", f"{type(error).__name__}: {error}")
+            _note(run, "failed", f"{type(error).__name__}: {error}", type(error).__name__)
             raise
         _note(run, "done", None)
 
@@ -62,9 +62,10 @@ def _so_far(run: RunDir) -> dict[str, Any]:
     return {key: known[key] for key in ("step", "steps") if key in known}
 
 
-def _note(run: RunDir, state: str, message: str | None) -> None:
+def _note(run: RunDir, state: str, message: str | None, error: str | None = None) -> None:
     with suppress(ApplianceError):  # on a full disk the error that led here says more
-        run.set_status(state, **_so_far(run), **({"message": message} if message else {}))
+        more = {"message": message, "error": error}
+        run.set_status(state, **_so_far(run), **{name: text for name, text in more.items() if text})
 
 
 class _Flag:

@@ -1,10 +1,13 @@
-"""Supervised fine-tuning with TRL's SFTTrainer: texts -> token ids -> a policy that writes like them, in model/."""
+"""Supervised fine-tuning: texts -> token ids -> a policy that writes like them, in model/ (and adapter/ with LoRA).
+
+Decoders go through TRL's SFTTrainer, encoder-decoders through transformers' own (see `seq2seq_training`).
+"""
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig as TrlConfig
@@ -12,13 +15,14 @@ from trl import SFTTrainer
 
 from appliance.config import SftConfig
 from appliance.data.demonstrations import Demonstration, read_demonstrations
-from appliance.data.split import held_out
+from appliance.data.split import held_out, prompt_key
 from appliance.errors import DataError, ModelError
 from appliance.models.adapters import with_adapters
-from appliance.models.loading import load_policy_model
+from appliance.models.loading import Loaded, load_policy_model, resolve
 from appliance.models.precision import choose
 from appliance.models.tokens import check_length
 from appliance.progress import progress
+from appliance.stages import seq2seq_training as seq2seq
 from appliance.stages import trl_training as trl
 from appliance.stages.export import save_model
 from appliance.stages.session import session
@@ -40,15 +44,20 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
         precision = choose(config.device, config.compute)
         loaded = load_policy_model(config.policy.model, config.policy.revision)
         tokenizer = loaded.tokenizer
-        if tokenizer.pad_token is None:
+        apart = loaded.model.config.is_encoder_decoder
+        if tokenizer.pad_token is None and not apart:  # TRL needs one; padding is masked wherever it stands
             tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.eos_token_id is None:
             raise ModelError(f"{loaded.folder}: the tokenizer has no end token", "set eos_token in its config")
         check_length(config.training.max_length_tokens, loaded)
         rows, notes = read_demonstrations(config.data)
-        train, aside = token_rows(rows, config, tokenizer)
-        model: Any = loaded.model if config.lora is None else with_adapters(loaded.model, config.lora)
-        model = model.to(precision.device)
+        if apart:
+            seq2seq.check(config, rows)
+            train, aside = seq2seq.token_pairs(rows, config, tokenizer, loaded.model)
+        else:
+            train, aside = token_rows(rows, config, tokenizer)
+        start = seq2seq.start_of(loaded.model) if apart else None
+        model = _trained(config, loaded).to(precision.device)
         steps = trl.steps_of(config.training, _packed_rows(train, config))
         optimizer, schedule = trl.optimizers(model, config.optimizer, steps)
         options = trl.arguments(config, config.training, config.optimizer, run, precision, steps=steps)
@@ -56,31 +65,36 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
             for note in notes:
                 shown.say(f"  {note}")
             reporter = trl.Reporter(run, shown, stop, tracker, "mean_token_accuracy")
-            trainer = SFTTrainer(
-                model=model,
-                args=TrlConfig(
-                    **options,
-                    max_length=config.training.max_length_tokens,
-                    packing=config.training.packing,
-                    packing_strategy="wrapped",
-                    eval_packing=False,
-                    completion_only_loss=config.data.prompt_column is not None,
-                ),
-                train_dataset=Dataset.from_list(train),
-                eval_dataset=Dataset.from_list(aside) if aside else None,
-                processing_class=tokenizer,
-                optimizers=(optimizer, schedule),
-                callbacks=[reporter],
-            )
+            trainer: Any
+            if start is not None:
+                trainer = seq2seq.trainer_of(
+                    model, options, train, tokenizer, (optimizer, schedule), reporter, start=start
+                )
+            else:
+                trainer = SFTTrainer(
+                    model=model,
+                    args=TrlConfig(
+                        **options,
+                        max_length=config.training.max_length_tokens,
+                        packing=config.training.packing,
+                        packing_strategy="wrapped",
+                        eval_packing=False,
+                        completion_only_loss=_has_prompts(config),
+                    ),
+                    train_dataset=Dataset.from_list(train),
+                    eval_dataset=Dataset.from_list(aside) if aside else None,
+                    processing_class=tokenizer,
+                    optimizers=(optimizer, schedule),
+                    callbacks=[reporter],
+                )
             trl.fit(trainer, run, reporter, precision, resume=resume)
-        loss = trainer.evaluate()["eval_loss"] if aside else None
+        loss = None
+        if aside and start is not None:
+            loss = seq2seq.held_out_loss(model, aside, precision, start=start, at_a_time=config.training.microbatch)
+        elif aside:
+            loss = trainer.evaluate()["eval_loss"]
         trl.must_be_finite(0.0 if loss is None else loss, "the held-out loss")
-        merged = model.merge_and_unload() if config.lora is not None else model
-
-        def fill(place: Path) -> None:
-            save_model(merged, tokenizer, place, source=loaded.folder)
-
-        write_folder(run.model, fill)
+        _export(config, model, loaded, run)
         result = {
             "texts": len(train),
             "held_out_texts": len(aside),
@@ -94,6 +108,28 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
         return result
 
 
+def _trained(config: SftConfig, loaded: Loaded) -> Any:
+    """The model with what of it is trained: every weight, or new adapters with their dropout."""
+    if config.lora is None:
+        return loaded.model
+    torch.manual_seed(config.seed)  # new adapter weights
+    return with_adapters(loaded.model, config.lora, dropout=config.lora.dropout)
+
+
+def _has_prompts(config: SftConfig) -> bool:
+    return config.data.prompt_column is not None or config.data.template is not None
+
+
+def _export(config: SftConfig, model: Any, loaded: Loaded, run: RunDir) -> None:
+    """model/, and with LoRA adapter/ too where its base is a folder: what policy.adapter of a PPO run goes on from."""
+    whole = model
+    if config.lora is not None:
+        if not (resolve(config.policy.model, config.policy.revision) / "adapter_config.json").exists():
+            write_folder(run.path / "adapter", lambda place: model.save_pretrained(str(place)))
+        whole = model.merge_and_unload()
+    write_folder(run.model, lambda place: save_model(whole, loaded.tokenizer, place, source=loaded.folder))
+
+
 def token_rows(
     rows: list[Demonstration], config: SftConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]]:
@@ -104,7 +140,7 @@ def token_rows(
     Raises DataError when nothing is left.
     """
     limit, end = config.training.max_length_tokens, tokenizer.eos_token_id
-    aside = held_out([row.prompt or row.text for row in rows], config.data.held_out_share, seed=config.seed)
+    aside = held_out([prompt_key(row.prompt or row.text) for row in rows], config.data.held_out_share, seed=config.seed)
     sides: tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]] = ([], [])
     for row, apart in zip(rows, aside, strict=True):
         before = tokenizer(row.prompt)["input_ids"] if row.prompt else []
@@ -114,7 +150,7 @@ def token_rows(
         text = text if text and text[-1] == end else [*text, end]
         ids = (before + text)[:limit]
         made = {"input_ids": ids}
-        if config.data.prompt_column is not None:
+        if _has_prompts(config):
             made["completion_mask"] = [int(i >= len(before)) for i in range(len(ids))]
         if len(ids) > max(1, len(before)):
             sides[apart].append(made)

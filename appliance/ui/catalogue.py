@@ -101,7 +101,7 @@ def card_of(folder: Path, *, name: str, origin: str, run_id: int | None = None) 
     writes = architecture.endswith(WRITERS)
     kind: Kind = "policy" if writes else "reward" if reward is not None else "classifier"
     gate = (reward or {}).get("gate")
-    accuracy = (reward or {}).get("held_out_accuracy")
+    accuracy = (_json(folder.parent / "result.json") or {}).get("held_out_accuracy") if run_id is not None else None
     files = [file for file in folder.iterdir() if file.is_file()]
     return Card(
         name=name,

@@ -112,7 +112,7 @@ def test_an_unknown_reward_source_is_answered_with_the_choices(refused, tiny_val
     [
         (b"", "empty"),
         (b"\n  \n\n", "no prompt is left; "),
-        (b"w1 w2\nw3 \xe9\n", "line 2: byte 4 is 0xe9, which is not UTF-8"),
+        (b"w1 w2\nw3 \x81\n", "line 2: byte 4 is 0x81, which is not UTF-8"),
         ((" ".join(["w1"] * 60) + "\nw2\n").encode(), "the longest with 60 tokens"),  # 60 and 6 are over 64
         (b"w1\nw2\nw3\n", "3 distinct prompts, but 12 are held out"),
     ],

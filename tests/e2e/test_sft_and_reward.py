@@ -15,13 +15,18 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from appliance import parts
 from appliance.config import parse
+from appliance.data.preferences import Ranking
 from appliance.data.split import held_out
-from appliance.errors import ApplianceError, ConfigError, DataError
+from appliance.errors import ApplianceError, ConfigError, DataError, ModelError
+from appliance.models.precision import Precision
+from appliance.stages.reward_rows import split
+from appliance.stages.reward_scale import policy_samples
 from appliance.store import rundir
 from appliance.store.rundir import RunDir
 
 BRIEF = {"epochs": 2, "batch": 8, "microbatch": 4, "max_length_tokens": 16}
 FAST = {"learning_rate": 1e-2}
+FP32 = Precision(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture
@@ -111,6 +116,96 @@ def test_a_reward_model_learns_which_side_is_better(sections, trained):
     assert good > bad
     assert good < 5  # in standard deviations: the folder says its mean and spread
     assert bad > -5
+
+
+RANKED = [
+    {
+        "prompt": f"w{i} ",
+        "responses": [f"w6{i % 8} w60", f"w7{i % 8} w70", f"w8{i % 8} w80"],
+        "ranks": [1, 1 + i % 2, 3],
+    }
+    for i in range(50)
+]
+"""Sixes are better than eights; sevens are as good as sixes (every other one) or between the two."""
+
+
+@pytest.mark.parametrize("loss", ["pairs", "plackett_luce"])
+def test_a_reward_model_learns_an_order_of_three(loss, trained):
+    run, result = trained("reward", RANKED, training=BRIEF | {"loss": loss}, name=loss)
+    assert result["held_out_accuracy"] > 0.9
+    assert (result["rankings"], result["held_out_rankings"]) == (45, 5)
+    assert result["pairs"] + result["held_out_pairs"] == 25 * 2 + 25 * 3
+    assert result["training_ties"] + result["ties"]["pairs"] == 25
+    assert result["held_out_prompts"] == 5
+    assert result["effective_pairs"] <= result["held_out_pairs"]
+    source = parts.load("rewards", "trained")
+    score = source.make(source.Options(model=str(run.path)), torch.device("cpu"))
+    best, last = score(["w1 ", "w1 "], ["w61 w60", "w81 w80"]).tolist()
+    assert best > last
+
+
+def test_scores_are_brought_to_the_starting_policy_s_own_responses(trained, folder_of, tokenizer):
+    section = {"policy": {"model": str(folder_of("gpt2"))}, "samples": 40, "response_tokens": [3, 6]}
+    run, result = trained("reward", PAIRS, normalization=section)
+    kept = json.loads((run.model / "reward.json").read_text())
+    assert (kept["mean"], kept["std"]) == (result["score_mean"], result["score_std"])
+    assert kept["measured_on"]["policy"] == str(folder_of("gpt2"))
+    assert kept["measured_on"]["samples"] == 40
+    plain, by_held_out = trained("reward", PAIRS, "plain")
+    assert by_held_out["measured_on"] == {"what": "the held-out responses", "samples": 10}
+    assert load_file(plain.model / "model.safetensors").keys() == load_file(run.model / "model.safetensors").keys()
+    for name, weights in load_file(plain.model / "model.safetensors").items():  # sampling has moved no random number
+        assert torch.equal(weights, load_file(run.model / "model.safetensors")[name])
+    assert by_held_out["score_mean"] != result["score_mean"]
+    # the same draws again, scored as PPO will: mean 0, std 1
+    config = run.config()
+    held = [Ranking(row["prompt"], (row["chosen"], row["rejected"]), (1, 2)) for row in PAIRS]
+    samples = policy_samples(config.normalization, config, split(held, config).test, FP32)
+    assert len(samples.responses) == 40
+    assert max(len(tokenizer(text)["input_ids"]) for text in samples.responses) == 6  # at most; one may end before
+    source = parts.load("rewards", "trained")
+    score = source.make(source.Options(model=str(run.path)), torch.device("cpu"))
+    found = score(samples.prompts, samples.responses)
+    assert float(found.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(found.std(correction=0)) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_starting_policy_that_is_not_there_is_said_before_the_training(trained, tmp_path):
+    with pytest.raises(ModelError, match="there is no model folder"):
+        trained("reward", PAIRS, normalization={"policy": {"model": str(tmp_path / "none")}})
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    whole = [{"chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]} for row in PAIRS]
+    with pytest.raises(ConfigError, match=r"normalization\.prompts is missing"):
+        trained("reward", whole, "whole", normalization={"policy": {"model": str(tmp_path)}})
+
+
+def test_a_reward_run_is_published_with_its_verdict(trained):
+    run, result = trained("reward", PAIRS, gate={"min_pairs": 5})
+    assert result["gate"]["passed"] is (result["longer_wins_p"] < 0.05) is False  # five prompts prove nothing
+    assert json.loads((run.model / "reward.json").read_text())["gate"] == result["gate"]
+    report = json.loads((run.report / "report.json").read_text())
+    assert report["verdict"]["reasons"] == result["gate"]["reasons"]
+    assert report["held_out_accuracy"] == result["held_out_accuracy"]
+    html = (run.report / "report.html").read_text()
+    assert "Quality gate not passed" in html
+    card = (run.model / "README.md").read_text()
+    assert report["verdict"]["sentence"] in card
+    assert "Preferences: `" in card
+
+
+def test_ppo_warns_of_a_reward_model_that_failed_its_gate(trained, tiny, finish):
+    judge, result = trained("reward", PAIRS, "judge")
+    assert not result["gate"]["passed"]
+    small = {"batch": {"steps": 1}, "evaluation": {"report_prompts": 8, "report_samples": 1}}
+    run, report = finish(tiny(reward={"source": "trained", "model": str(judge.path)}, **small), "ppo")
+    (alarm,) = [event for event in run.read_log("events.jsonl") if event["kind"] == "alarm"][:1]
+    assert (alarm["name"], alarm["step"]) == ("reward_gate", 0)
+    assert "only 5 pairs were held out, fewer than 50" in alarm["what"]
+    assert any("did not pass its quality gate" in warning for warning in report["verdict"]["warnings"])
+    open_gate = {"min_pairs": 1, "beat_longer": False, "min_accuracy": 0.5}
+    judge, _ = trained("reward", PAIRS, "passed", gate=open_gate)
+    run, report = finish(tiny(reward={"source": "trained", "model": str(judge.path)}, **small), "calm")
+    assert not [event for event in run.read_log("events.jsonl") if event.get("name") == "reward_gate"]
 
 
 def test_a_trained_decoder_may_be_both_the_reward_and_the_critic_of_ppo(trained, tiny, finish):

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from appliance.evaluate.charts import CHARTS, MAX_POINTS, charts, draw, points, tick_texts, ticks
+from appliance.evaluate.charts import CHARTS, MAX_POINTS, charts, draw, part_charts, points, tick_texts, ticks
 from appliance.ppo.metrics import EVAL_METRICS, METRICS
 
 REWARD = CHARTS[0]
@@ -95,3 +95,26 @@ def test_charts_need_nothing_from_elsewhere():
         names = {element.tag for element in ElementTree.fromstring(svg).iter()}
         assert names <= {"svg", "title", "text", "tspan", "path", "circle"}
         assert "http" not in svg
+
+
+def test_each_source_of_a_blend_has_a_chart_and_one_more_where_gates_kept_some_back():
+    shares = ({"kind": 1.0, "words": 1.0}, {"kind": 1.0, "words": 0.5}, {"kind": 1.0, "words": 0.0})
+    rows = []
+    for step, of in enumerate(shares):
+        row = {"step": step}
+        for name, share in of.items():
+            row |= {f"asked_share/{name}": share, f"eval_asked_share/{name}": share}
+            if share:  # a source that nothing was sent to has no score
+                row |= {f"score/{name}": 2.0 + step, f"eval_score/{name}": 1.0}
+        rows.append(row)
+    found = part_charts(rows)
+    titles = ["Part of the reward: kind", "Part of the reward: words", "Let through to words"]
+    assert [chart.title for chart in found] == titles
+    assert len(charts(rows)) == len(CHARTS) + 3
+    assert [len(piece) for piece in lines(draw(found[1], rows), "train")] == [2]
+    assert not part_charts([{"step": 1, "score_mean": 1.0}])
+
+
+def test_a_parts_name_cannot_break_the_page():
+    rows = [{"step": step, "asked_share/<b>": 1.0, "score/<b>": float(step)} for step in (0, 1)]
+    ElementTree.fromstring(draw(part_charts(rows)[0], rows))

@@ -69,6 +69,9 @@ def test_report_figures_are_those_of_the_samples(compare):
     assert found["p_value"] == found["sign_test_p"] == 2 / 2**15
     assert found["mean_reward"] == {"before": before.mean(), "after": after.mean()}
     assert found["median_reward"] == {"before": np.median(before), "after": np.median(after)}
+    assert found["reward_std"] == {"before": before.std(), "after": after.std()}
+    opinions = [np.array(side.opinion).std() for side in (made.before, made.after)]
+    assert found["second_opinion"]["std"] == dict(zip(("before", "after"), opinions, strict=True))
     assert found["difference"] == pytest.approx((after - before).mean())
     assert found["difference_ci95"][0] < found["difference"] < found["difference_ci95"][1]
     assert (found["kl"], found["kl_ci95"]) == (4.0, [4.0, 4.0])
@@ -226,3 +229,10 @@ def test_page_without_metrics_events_or_config_is_whole(compare):
     assert page.text.count("the run wrote no numbers for this chart") == 4
     assert "too few prompts to tell" in page.text
     assert len(report.summary_lines(found)) == 5
+
+
+def test_the_name_of_a_reward_tells_a_blends_sources():
+    assert report.reward_name({"source": "length"}) == "length"
+    assert report.reward_name(
+        {"source": "blend", "sources": [{"source": "http", "name": "kind"}, {"source": "length"}]}
+    ) == ("blend of kind, length")

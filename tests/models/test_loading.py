@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, T5Config, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from appliance.errors import ModelError
 from appliance.models import loading
@@ -191,13 +191,12 @@ def test_a_tokenizer_larger_than_its_model_is_refused(copy_of):
     assert refused(folder).what == f"{folder}: the tokenizer has 98 tokens, the model 97"
 
 
-def test_an_encoder_decoder_is_refused(copy_of):
-    folder = copy_of()
-    tiny = T5Config(vocab_size=97, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    T5ForConditionalGeneration(tiny).save_pretrained(folder)
-    error = refused(folder)
-    assert error.what == f"{folder} is an encoder-decoder model (t5)"
-    assert "decoder-only" in error.fix
+def test_an_encoder_decoder_loads_whole(encoder_decoder):
+    loaded = load_policy_model(str(encoder_decoder), None)
+    assert loaded.model.config.is_encoder_decoder
+    saved, state = load_file(encoder_decoder / "model.safetensors"), loaded.model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in saved.items())
+    assert loaded.model.get_output_embeddings().weight is loaded.model.get_input_embeddings().weight
 
 
 # --- the hub
@@ -284,6 +283,28 @@ def test_an_adapter_whose_base_is_gone_is_refused(adapter):
     folder, base = adapter
     shutil.rmtree(base)
     assert refused(folder).what == f"there is no model folder {base}"
+
+
+def test_adapters_that_name_each_other_as_their_base_are_refused(adapter, tmp_path):
+    first, _ = adapter
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+    third = Path(shutil.copytree(first, tmp_path / "third"))
+    for folder, base in ((first, second), (second, third), (third, first)):
+        edit(folder / "adapter_config.json", base_model_name_or_path=str(base))
+    error = refused(first)
+    assert error.what == f"the adapters name each other as their base: {first} -> {second} -> {third} -> {first}"
+    assert "base_model_name_or_path" in error.fix
+
+
+def test_an_adapter_on_an_adapter_is_merged_twice(adapter, tmp_path):
+    first, base = adapter
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+    edit(second / "adapter_config.json", base_model_name_or_path=str(first))
+    weights = [
+        load_policy_model(str(folder), None).model.model.layers[0].self_attn.v_proj.weight
+        for folder in (base, first, second)
+    ]
+    torch.testing.assert_close(weights[2] - weights[0], 2 * (weights[1] - weights[0]), atol=1e-5, rtol=0)
 
 
 def test_an_adapter_that_is_only_pickle_is_refused(adapter):

@@ -82,7 +82,8 @@ def test_picked_rows_are_one_padded_record(tokenizer):
 def model_with(**config: object) -> SimpleNamespace:
     """The part of a model that is asked for."""
     text = SimpleNamespace(vocab_size=97, **config)
-    return SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text), generation_config=None)
+    config = SimpleNamespace(get_text_config=lambda: text, is_encoder_decoder=False)
+    return SimpleNamespace(config=config, generation_config=None)
 
 
 def test_a_prompt_that_leaves_no_room_is_named_with_what_would_fit(tokenizer):

@@ -68,6 +68,19 @@ def test_texts_and_token_ids_belong_together(sets):
             assert len(ids) >= 4
 
 
+def test_prompts_of_the_scored_file_take_the_place_of_those_held_out(sets, tmp_path):
+    file = tmp_path / "scored.txt"
+    file.write_text("".join(f"{line}\n" for line in [*LINES[:3], "w93 w92"]))
+    made = sets(LINES, prompts_file=str(file))
+    assert made.held_out.texts == [*LINES[:3], "w93 w92"]  # all of them, whatever evaluation.prompts says
+    assert (len(made.train.texts), len(made.report.texts)) == (33, 4)
+    assert set(made.train.texts) | set(made.report.texts) == set(LINES[3:])
+    assert f"3 prompts of {file} were taken out of the other prompts" in made.notes
+    both = sets(LINES, prompts_file=str(file), report_file=str(file))
+    assert both.report.texts == both.held_out.texts == made.held_out.texts
+    assert set(both.train.texts) == set(LINES[3:])
+
+
 def test_prompts_of_the_report_file_are_taken_out_of_both_other_sets(sets, tmp_path):
     file = tmp_path / "asked.txt"
     file.write_text("".join(f"{line}\n" for line in [*LINES[:6], "w93 w92"]))

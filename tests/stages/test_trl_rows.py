@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from appliance.config import RewardConfig, SftConfig
+from appliance.config import SftConfig
 from appliance.config.base import Optimizer
 from appliance.data.demonstrations import Demonstration
-from appliance.data.preferences import Preference
 from appliance.errors import DataError
-from appliance.stages.reward import token_pairs
 from appliance.stages.sft import token_rows
 from appliance.stages.trl_training import newest_checkpoint, optimizers, steps_of
 
@@ -64,19 +62,6 @@ def test_no_text_and_no_prompt_is_on_both_sides(tokenizer):
     rows, aside = token_rows(answered, config, tokenizer)
     assert (len(rows), len(aside)) == (42, 18)
     assert not {row["input_ids"][0] for row in rows} & {row["input_ids"][0] for row in aside}
-
-
-def test_pairs_are_tokenized_whole_and_long_ones_left_out(tokenizer):
-    config = RewardConfig.model_validate(
-        {"model": {"model": "m"}, "data": {"source": "p.jsonl"}, "training": {"max_length_tokens": 3}}
-    )
-    pairs = [Preference("w0 ", "w1", "w10"), Preference("w0 ", "w1 w1 w1", "w10"), Preference("", "w1", "w11")]
-    assert token_pairs(pairs, config, tokenizer) == [
-        {"chosen_ids": [2, 3], "rejected_ids": [2, 4]},
-        {"chosen_ids": [3], "rejected_ids": [5]},
-    ]
-    with pytest.raises(DataError, match=r"p\.jsonl: no pair is left to train on"):
-        token_pairs(pairs[1:2], config, tokenizer)
 
 
 @pytest.mark.parametrize(
