@@ -25,6 +25,13 @@ class ModelError(ApplianceError):
     """A model folder or hub id that cannot be loaded, or does not fit what the config asks of it."""
 
 
+class RewardUnavailable(ApplianceError):
+    """A reward source that gives no scores for now, although it was asked more than once: a server that is down.
+
+    A run that meets it has lost nothing: it writes a checkpoint, ends, and goes on with --resume.
+    """
+
+
 class StoppedByUser(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has written its checkpoint. The command line exits with 130."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from appliance import parts
 from appliance.config.base import StageConfig
@@ -53,6 +53,24 @@ def parse(values: dict[str, Any], *, origin: str) -> StageConfig:
     return config
 
 
+def load_reward(path: Path) -> tuple[dict[str, Any], PpoConfig | None]:
+    """The checked reward section of a PPO config, and the config; or of a file that holds nothing but `reward:`.
+
+    Raises ConfigError as `load` does.
+    """
+    values = _read_yaml(path)
+    if values.keys() == {"reward"} and isinstance(values["reward"], dict):
+        return part_options("rewards", values["reward"], where=f"{path.name}: reward"), None
+    if values.get("stage") != "ppo":
+        raise ConfigError(
+            f"{path.name} is neither a PPO config nor a reward section; its keys are: {', '.join(map(str, values))}",
+            "give a config with `stage: ppo`, or a file with the section `reward:` alone",
+        )
+    config = load(path, stage="ppo")
+    assert isinstance(config, PpoConfig)
+    return config.reward, config
+
+
 def stage_of(values: dict[str, Any], *, origin: str) -> str:
     """Which stage a config is for. Raises ConfigError when its `stage` key is absent or unknown."""
     stage = values.get("stage")
@@ -63,12 +81,19 @@ def stage_of(values: dict[str, Any], *, origin: str) -> str:
     return stage
 
 
-def part_options(folder: str, section: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """The options of a registry part, checked by the part's own `Options`, with its defaults filled in."""
+def part_options(
+    folder: str, section: dict[str, Any], *, where: str, also: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """The options of a registry part, checked by the part's own `Options`, with its defaults filled in.
+
+    `also` holds keys that may stand beside the part's own where it is one of several. Raises ConfigError.
+    """
     if not isinstance(section.get("source"), str):
         raise ConfigError(f"{where}.source is missing", f"choose one of: {', '.join(parts.names(folder))}")
     name = section["source"]
     options: type[BaseModel] = parts.load(folder, name).Options
+    if also is not None:
+        options = create_model("Options", __base__=(also, options))
     given = {key: value for key, value in section.items() if key != "source"}
     try:
         checked = options.model_validate(given)

@@ -52,7 +52,7 @@ def compare(
     Sample s of prompt p has the same length limit and random numbers on both sides. Raises ModelError when a model
     cannot be read.
     """
-    start = load_start(config.policy)
+    start = load_start(config.policy, precision)
     after = load_policy_model(str(result), None, dtype=start.model.dtype)
     before = frozen_policy(start.model, precision)
     lm = before.model.lm

@@ -115,6 +115,14 @@ def settings_lines(run: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in run.items():
         if name == "config" or value is None:
             continue
-        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-        lines.append((name.replace("_", " "), text))
+        lines.append((name.replace("_", " "), _told(value)))
     return lines
+
+
+def _told(value: Any) -> str:
+    """A setting in words; the sources of a blend in parentheses, without what is not set."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_told(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple) and value and all(isinstance(item, dict) for item in value):
+        return "".join(f"({_told({k: v for k, v in item.items() if v is not None})})" for item in value)
+    return str(value)

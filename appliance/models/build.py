@@ -13,7 +13,7 @@ from appliance.models.loading import Loaded, load_classifier, load_policy_model
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 from appliance.models.quantized import NO_QUANTIZE
-from appliance.models.start import adapter_folder
+from appliance.models.start import adapter_folder, frozen_dtype
 from appliance.models.top_layers import TopLayers
 
 
@@ -28,11 +28,10 @@ def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loade
             f"policy.quantize is {source.quantize}, which computes in bf16, but compute is {precision.compute}",
             "set compute: bf16, on a GPU that has it, or policy.quantize: none",
         )
-    halved = source.quantize != "none" or (source.train == "lora" and on_gpu and precision.compute == "bf16")
     loaded = load_policy_model(
         source.model,
         source.revision,
-        dtype=torch.bfloat16 if halved else torch.float32,
+        dtype=frozen_dtype(source, precision),
         quantize=source.quantize,
     )
     lm = loaded.model if source.quantize != "none" else loaded.model.to(precision.device)

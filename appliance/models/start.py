@@ -7,12 +7,18 @@ import torch
 from appliance.config.ppo import Policy as PolicySource
 from appliance.errors import ModelError
 from appliance.models.loading import Loaded, load_policy_model, merged, require_weights, resolve
+from appliance.models.precision import Precision
 
 
-def load_start(source: PolicySource) -> Loaded:
-    """The policy as it is before PPO, as one plain model: policy.adapter is merged. bf16 where training has fewer bits."""
-    dtype = torch.float32 if source.quantize == "none" else torch.bfloat16
-    loaded = load_policy_model(source.model, source.revision, dtype=dtype)
+def frozen_dtype(source: PolicySource, precision: Precision) -> torch.dtype:
+    """How frozen weights are held: bf16 under adapters on a GPU that multiplies in it, and where they have fewer bits."""
+    adapters = source.train == "lora" and precision.device.type == "cuda" and precision.compute == "bf16"
+    return torch.bfloat16 if adapters or source.quantize != "none" else torch.float32
+
+
+def load_start(source: PolicySource, precision: Precision) -> Loaded:
+    """The policy as it is before PPO, as one plain model in `frozen_dtype`: policy.adapter is merged."""
+    loaded = load_policy_model(source.model, source.revision, dtype=frozen_dtype(source, precision))
     if source.adapter is None:
         return loaded
     return Loaded(merged(loaded.model, adapter_folder(source.adapter)), loaded.tokenizer, loaded.folder)

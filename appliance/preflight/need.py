@@ -8,6 +8,9 @@ from typing import Any
 from appliance.config.base import StageConfig
 from appliance.config.ppo import PpoConfig
 from appliance.errors import ApplianceError
+from appliance.plan.files import weights
+from appliance.plan.make import plan
+from appliance.plan.parts import MARGIN
 
 MANIFEST = "/etc/appliance/image.json"
 """Written when the image is built: {"torch", "cuda" ("cpu": an image without CUDA), "min_driver", "archs", "version"}."""
@@ -79,10 +82,11 @@ def from_manifest(text: str | None, need: Need) -> Need:
 def from_config(config: StageConfig, need: Need) -> Need:
     """`need` with the recipe's memory and disk, where its models are local folders; unknown (None) where one is not.
 
-    Weights are fp32 in training, 4 bytes a parameter. A model that is trained in full takes 16 (weights, gradients, two
-    Adam moments), one trained by LoRA or in its top layers 5, one that only answers 4. To this come 2 GiB for CUDA and
-    20 % for activations. RAM: the largest model twice, and 8 GiB. Disk: two checkpoints of what is trained (12 bytes a
-    parameter), the exported model, and 2 GiB of logs.
+    GPU memory is the plan's peak (`appliance plan`), with its margin. Where an architecture has no plan: weights are fp32
+    in training, 4 bytes a parameter; a model that is trained in full takes 16 (weights, gradients, two Adam moments), one
+    trained by LoRA or in its top layers 5, one that only answers 4; to this come 2 GiB for CUDA and 20 % for activations.
+    RAM: the largest model twice, and 8 GiB. Disk: two checkpoints of what is trained (12 bytes a parameter), the exported
+    model, and 2 GiB of logs.
     """
     sources = _models(config)
     models = tuple(dict.fromkeys(name for name, _, _ in sources))  # the frozen reference is the policy's again
@@ -92,10 +96,11 @@ def from_config(config: StageConfig, need: Need) -> Need:
     known = [size for size in sizes if size is not None]
     gpu = sum(size * per for size, (_, per, _) in zip(known, sources, strict=True))
     disk = sum(size * per for size, (_, _, per) in zip(known, sources, strict=True))
+    planned = plan(config, cuda=True).peak_gib
     return replace(
         need,
         models=models,
-        vram_gib=round(1.2 * gpu / GIB + 2, 1),
+        vram_gib=round(1.2 * gpu / GIB + 2 if planned is None else planned / (1 - MARGIN), 1),
         ram_gib=round(8 * max(known) / GIB + 8, 1),
         disk_gib=round(disk / GIB + 2, 1),
     )
@@ -120,25 +125,4 @@ def _models(config: StageConfig) -> list[tuple[str, int, int]]:
 
 def parameters(folder: Path) -> int | None:
     """Number of weights in a folder's safetensors, from their headers; None where there are none to read."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    try:
-        return sum(_weights(file) for file in files) or None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def _weights(file: Path) -> int:
-    """Sum over a safetensors header's tensors of the product of their shape."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if not 0 < length < 100_000_000:
-            raise ValueError(f"{file.name}: no safetensors header")
-        header = json.loads(opened.read(length))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for size in tensor["shape"]:
-                count *= int(size)
-            total += count
-    return total
+    return weights(folder)

@@ -1,13 +1,15 @@
-"""One label of a text classifier: its logit, or its probability."""
+"""One label of a text classifier, or several weighed against each other: logits, or probabilities."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from appliance.errors import ModelError
 from appliance.rewards._texts import Reading, logits_reader
+
+Weight = Annotated[float, Field(allow_inf_nan=False)]
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +22,36 @@ class Options(Reading):
     """Which classifier, which of its labels is good, and in what unit."""
 
     label: str | int | None = Field(None, description="name or number of the label that is good; none: the only one")
+    labels: dict[str, Weight] | None = Field(
+        None, description="several labels, each with its weight, instead of label: {nothate: 1.0, toxic: -0.5}"
+    )
     output: Literal["logit", "probability"] = Field(
         "logit", description="logit: unbounded; probability: softmax over the labels, or a sigmoid for each of several"
     )
 
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> Options:
+        if self.labels is None:
+            return self
+        if self.label is not None:
+            raise ValueError("label and labels are both given. Keep one of them")
+        if not any(self.labels.values()):
+            raise ValueError("labels has no weight other than 0. Give at least one label with a weight")
+        return self
+
 
 def make(options: Options, device: torch.device) -> ScoreFn:
-    """Scores that are the label's logit or probability. Raises ModelError for a label that the model does not have."""
+    """Scores that are the label's logit or probability, or the sum of several labels', each times its weight.
+
+    Raises ModelError for a label that the model does not have.
+    """
     from torch import Tensor
 
     from appliance.models.loading import load_classifier
 
     loaded = load_classifier(options.model, options.revision)
     config = loaded.model.config
-    label = _index(options.label, _labels(config), where=str(loaded.folder))
+    weights = _weights(options, _labels(config), where=str(loaded.folder))
     several_apply = config.num_labels == 1 or config.problem_type == "multi_label_classification"
     read = logits_reader(loaded, options, device)
 
@@ -41,13 +59,29 @@ def make(options: Options, device: torch.device) -> ScoreFn:
         logits = read(prompts, responses)  # [B, C]
         if options.output == "probability":
             logits = logits.sigmoid() if several_apply else logits.softmax(-1)
-        return logits[:, label]
+        terms = [logits[:, label] if weight == 1.0 else weight * logits[:, label] for label, weight in weights.items()]
+        return sum(terms[1:], terms[0])
 
     return score
 
 
 def _labels(config: PreTrainedConfig) -> list[str]:
     return [str(config.id2label[index]) for index in range(config.num_labels)]
+
+
+def _weights(options: Options, labels: list[str], *, where: str) -> dict[int, float]:
+    """The number of each label that counts, with its weight."""
+    if options.labels is None:
+        return {_index(options.label, labels, where=where): 1.0}
+    found: dict[int, float] = {}
+    for name, weight in options.labels.items():
+        index = _index(name, labels, where=where)
+        if index in found:
+            raise ModelError(
+                f"labels names {labels[index]!r} of {where} twice, once as {name!r}", "keep one weight for each label"
+            )
+        found[index] = weight
+    return found
 
 
 def _index(label: str | int | None, labels: list[str], *, where: str) -> int:
@@ -65,4 +99,4 @@ def _index(label: str | int | None, labels: list[str], *, where: str) -> int:
         return alike[0]
     if wanted.isascii() and wanted.isdigit() and int(wanted) < len(labels):
         return int(wanted)
-    raise ModelError(f"{where} has no label {wanted!r}; its labels are {shown}", "set label to one of these")
+    raise ModelError(f"{where} has no label {wanted!r}; its labels are {shown}", "choose among these")

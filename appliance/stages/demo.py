@@ -8,28 +8,30 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from appliance import settings
 from appliance.config import PpoConfig, RewardConfig, SftConfig, parse
 from appliance.data import films
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoppedByUser
 from appliance.evaluate.report import summary_lines
 from appliance.progress import progress
 from appliance.stages import demo_models, ppo, reward, sft
-from appliance.stages.session import free_folder
+from appliance.stages.demo_ppo import REPORT_PROMPTS, REPORT_SEED, ppo_values
+from appliance.stages.session import free_folder, open_run, session
 from appliance.store import rundir
-from appliance.store.files import explained, write_text
+from appliance.store.files import explained, write_json, write_text
+from appliance.store.rundir import RunDir
 
 REVIEWS, PAIRS, PROMPTS = 5000, 5000, 1000
+LAST_WRITTEN = "report-prompts.txt"
+STEPS = 3
+"""Data, policy, reward model: what is made before PPO."""
 WRONG_SHARE = 0.1
 """Share of the pairs in which the rater was wrong: people are, and without it the task would be too easy to be true."""
-REPORT_PROMPTS, REPORT_SAMPLES = 15, 8
-REPORT_SEED = 0
-"""The 15 prompts of the report are the same whatever the seed."""
 
 
 def run(out: Path | None, seed: int) -> tuple[Path, list[str]]:
@@ -38,31 +40,63 @@ def run(out: Path | None, seed: int) -> tuple[Path, list[str]]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ApplianceError(f"{folder} is not empty", "give a new folder: appliance demo --out ...")
     seconds: dict[str, float] = {}
-    began = time.perf_counter()
-    write_data(folder / "data", seed)
-    demo_models.make(folder / "start", (folder / "data" / "reviews.txt").read_text(encoding="utf-8").splitlines(), seed)
-    seconds["data"] = time.perf_counter() - began
-    configs = stage_configs(folder, seed)
+    for name, spent, _ in make_models(folder, seed):
+        seconds[name] = spent
+    chosen = stage_configs(folder, seed)["ppo"]
+    report = ppo.run(chosen, rundir.create(folder / "ppo", chosen), earlier=seconds)  # type: ignore[arg-type]
+    for name in ("report.html", "report.json"):
+        shutil.copyfile(folder / "ppo" / "report" / name, folder / name)
+    return folder, summary_lines(report)
 
-    written = sft.run(configs["sft"], rundir.create(folder / "sft", configs["sft"]))  # type: ignore[arg-type]
-    seconds["sft"] = written["seconds"]
+
+def models_only(out: Path | None, seed: int) -> Path:
+    """data/, start/, sft/ and reward/ in a folder, all but PPO; returns it. What an earlier call finished there is kept.
+
+    Led like a run: locked, with status.json, a line of metrics.jsonl for each of three steps, and result.json at the end.
+    Raises StoppedByUser, to be called again, and ApplianceError.
+    """
+    folder = out or settings.read().data / "example"
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    run = RunDir(folder)
+    with session(run) as stop:
+        seconds: dict[str, float] = {}
+        for step, (name, spent, figures) in enumerate(make_models(folder, seed), start=1):
+            seconds[name] = spent
+            if all(known["step"] != step for known in run.read_log("metrics.jsonl")):
+                run.append("metrics.jsonl", {"step": step, **figures})
+            run.set_status("running", step=step, steps=STEPS)
+            if stop() and step < STEPS:
+                raise StoppedByUser(None)
+        write_json(folder / "result.json", {"seconds": seconds})
+    return folder
+
+
+def make_models(folder: Path, seed: int) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Makes what PPO starts from, what is finished already left as it is: each part's name, seconds and figures."""
+    began = time.perf_counter()
+    data, start = folder / "data", folder / "start"
+    if not (data / LAST_WRITTEN).exists():
+        write_data(data, seed)
+    if not (start / "classifier" / "config.json").exists():  # the second of the two
+        demo_models.make(start, (data / "reviews.txt").read_text(encoding="utf-8").splitlines(), seed)
+    yield "data", time.perf_counter() - began, {"texts": REVIEWS}
+    configs = stage_configs(folder, seed)
+    written = sft.run(configs["sft"], open_run(configs["sft"], folder / "sft", resume=True), resume=True)  # type: ignore[arg-type]
     click.echo(
         f"  the policy writes reviews: held-out loss {written['held_out_loss']:.2f} nats per token "
         f"(perplexity {written['held_out_perplexity']:.1f})",
         err=True,
     )
-    judged = reward.run(configs["reward"], rundir.create(folder / "reward", configs["reward"]))  # type: ignore[arg-type]
-    seconds["reward"] = judged["seconds"]
+    yield "sft", written["seconds"], {"held_out_loss": written["held_out_loss"]}
+    judged = reward.run(configs["reward"], open_run(configs["reward"], folder / "reward", resume=True), resume=True)  # type: ignore[arg-type]
     low, high = judged["held_out_accuracy_ci95"]
     click.echo(
         f"  the reward model picks the kinder of two reviews: held-out accuracy {judged['held_out_accuracy']:.1%} "
         f"[{low:.1%}, {high:.1%}] on {judged['held_out_pairs']} pairs ({WRONG_SHARE:.0%} of the raters' choices are wrong)",
         err=True,
     )
-    report = ppo.run(configs["ppo"], rundir.create(folder / "ppo", configs["ppo"]), earlier=seconds)  # type: ignore[arg-type]
-    for name in ("report.html", "report.json"):
-        shutil.copyfile(folder / "ppo" / "report" / name, folder / name)
-    return folder, summary_lines(report)
+    yield "reward", judged["seconds"], {"held_out_accuracy": judged["held_out_accuracy"]}
 
 
 def write_data(folder: Path, seed: int) -> None:
@@ -79,7 +113,7 @@ def write_data(folder: Path, seed: int) -> None:
         write_text(folder / "prompts.txt", "".join(text + "\n" for text in films.openings(PROMPTS, seed)))
         shown.advance()
         asked = films.openings(REPORT_PROMPTS, REPORT_SEED, held_out=True)
-        write_text(folder / "report-prompts.txt", "".join(text + "\n" for text in asked))
+        write_text(folder / LAST_WRITTEN, "".join(text + "\n" for text in asked))
         shown.advance()
 
 
@@ -115,28 +149,4 @@ def stage_configs(folder: Path, seed: int) -> dict[str, SftConfig | RewardConfig
             origin=f"demo {stage}",
         )
         for stage, section in values.items()
-    }
-
-
-def ppo_values(folder: Path) -> dict[str, Any]:
-    """The PPO section: about a minute of training on two cores."""
-    words = {"positive": sorted(films.POSITIVE_WORDS), "negative": sorted(films.NEGATIVE_WORDS)}
-    return {
-        "policy": {"model": str(folder / "sft" / "model")},
-        "reward": {"source": "trained", "model": str(folder / "reward")},
-        "prompts": {"source": str(folder / "data" / "prompts.txt")},
-        "sampling": {"response_tokens": [16, 24]},
-        "batch": {"steps": 40, "rollout": 128, "minibatch": 32},
-        "kl": {"coef": 0.1, "adaptive": False},
-        "optimizer": {"learning_rate": 1.5e-4, "schedule": "linear"},
-        "evaluation": {
-            "every_steps": 10,
-            "prompts": 64,
-            "report_file": str(folder / "data" / "report-prompts.txt"),
-            "report_prompts": REPORT_PROMPTS,
-            "report_samples": REPORT_SAMPLES,
-            "second_opinion": {"source": "keyword", **words},
-        },
-        "checkpoint": {"every_steps": 20},
-        "alarms": {"ended_share": 0},
     }

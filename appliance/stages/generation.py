@@ -87,13 +87,13 @@ def both_sides(run: RunDir) -> dict[str, Writer]:
     source, sampling = _source(str(run.path))
     precision = choose(config.device, config.compute)
     if isinstance(config, PpoConfig):
-        start = load_start(config.policy)
+        start = load_start(config.policy, precision)
     else:
         assert isinstance(config, SftConfig)
         start = load_policy_model(config.policy.model, config.policy.revision)
     limit = sampling.response_tokens.high
     sampling = sampling.model_copy(update={"response_tokens": TokenRange(low=limit, high=limit)})
-    result = load_policy_model(source, None)
+    result = load_policy_model(source, None, dtype=start.model.dtype)
     return {"before": Writer(start, sampling, precision), "after": Writer(result, sampling, precision)}
 
 

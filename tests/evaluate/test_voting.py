@@ -55,7 +55,12 @@ def test_the_win_rate_counts_ties_half_and_is_a_mean_over_prompts():
 
 
 def test_repeats_skips_and_excluded_raters_do_not_count():
-    votes = [record(1, 1, "b"), record(1, 1, "a", is_repeat=True), record(2, 1, "skip"), record(3, 2, "a", excluded=True)]
+    votes = [
+        record(1, 1, "b"),
+        record(1, 1, "a", is_repeat=True),
+        record(2, 1, "skip"),
+        record(3, 2, "a", excluded=True),
+    ]
     found = win_rate(votes)
     assert found is not None
     assert (found.wins, found.losses, found.ties) == (1, 0, 0)

@@ -121,7 +121,9 @@ def started(request, folder_of, tmp_path) -> tuple[Path, Path]:
 
 
 @torch.no_grad()
-def test_the_policy_begins_as_the_adapter_and_so_does_its_reference(started, make_policy, sequences, disturb):
+def test_the_policy_begins_as_the_adapter_and_so_does_its_reference(
+    started, make_policy, sequences, disturb, precision
+):
     base, folder = started
     data = sequences(PROMPTS, RESPONSES)
     policy = make_policy(base, "lora", adapter=str(folder))
@@ -131,7 +133,7 @@ def test_the_policy_begins_as_the_adapter_and_so_does_its_reference(started, mak
         {"policy": {"model": str(base), "train": "lora", "adapter": str(folder)}}
         | {"reward": {"source": "none"}, "prompts": {"source": "none.txt"}}
     )
-    merged = load_start(config.policy)
+    merged = load_start(config.policy, precision)
     start = token_model(merged.model).padded(*data, temperature=0.8, with_entropy=False).logprobs
     torch.testing.assert_close(first[data[1].mask], start, atol=1e-4, rtol=0)
     plain = make_policy(base).read(*data, temperature=0.8).logprobs
@@ -226,11 +228,11 @@ def test_only_adapters_are_gone_on_from(folder_of):
         )
 
 
-def test_peft_reads_the_merged_start_alike(started, ppo_config):
+def test_peft_reads_the_merged_start_alike(started, ppo_config, precision):
     """`load_start` against peft's own reading of base and adapter."""
     base, folder = started
     config = ppo_config(base, policy={"train": "lora", "adapter": str(folder)})
-    merged = load_start(config.policy).model
+    merged = load_start(config.policy, precision).model
     assert not [name for name, _ in merged.named_parameters() if "lora" in name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

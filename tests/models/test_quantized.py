@@ -13,7 +13,7 @@ from appliance.models.build import build_policy
 from appliance.models.loading import load_policy_model
 from appliance.models.precision import Precision
 from appliance.models.quantized import quantization
-from appliance.models.start import load_start
+from appliance.models.start import frozen_dtype, load_start
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_a_policy_asks_for_its_base_in_4_bits_and_the_rest_in_bf16(loaded_with, 
     assert {p.dtype for name, p in policy.trainable().items() if ".lora_" in name} == {torch.float32}
 
 
-def test_what_the_report_and_the_export_read_is_bf16(loaded_with, folder_of, ppo_config):
+def test_what_the_report_and_the_export_read_is_bf16(loaded_with, folder_of, ppo_config, precision):
     config = ppo_config(folder_of("llama"), policy={"train": "lora", "quantize": "8bit"})
-    assert load_start(config.policy).model.dtype == torch.bfloat16
+    assert load_start(config.policy, precision).model.dtype == torch.bfloat16
     (call,) = loaded_with
     assert "quantization_config" not in call
 
@@ -129,3 +129,12 @@ def test_only_adapters_are_trained_on_few_bits(train):
             {"policy": {"model": "m", "train": train, "quantize": "4bit"}}
             | {"reward": {"source": "none"}, "prompts": {"source": "p"}}
         )
+
+
+def test_frozen_weights_are_bf16_only_under_adapters_on_a_gpu_that_multiplies_in_it(folder_of, ppo_config):
+    lora = ppo_config(folder_of("llama"), policy={"train": "lora"}).policy
+    full = ppo_config(folder_of("llama")).policy
+    gpu, cpu = (Precision(torch.device(name), "bf16") for name in ("cuda", "cpu"))
+    assert frozen_dtype(lora, gpu) == torch.bfloat16
+    assert frozen_dtype(full, gpu) == frozen_dtype(lora, cpu) == torch.float32
+    assert frozen_dtype(lora, Precision(torch.device("cuda"), "fp32")) == torch.float32

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ppo.metrics import EVAL_METRICS, METRICS
+from appliance.ppo.metrics import EVAL_METRICS, METRICS, PART_METRICS
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = pytest.mark.parametrize(
-    ("heading", "metrics"), [("Every step", METRICS), ("On held-out prompts", EVAL_METRICS)]
+    ("heading", "metrics"),
+    [("Every step", METRICS), ("On held-out prompts", EVAL_METRICS), ("Of each source of a blend", PART_METRICS)],
 )
 
 
@@ -40,3 +41,4 @@ def test_every_metric_has_a_unit_a_formula_and_a_meaning(heading, metrics):
 
 def test_no_metric_is_named_twice():
     assert not METRICS.keys() & EVAL_METRICS.keys()
+    assert not PART_METRICS.keys() & (METRICS | EVAL_METRICS).keys()

@@ -57,6 +57,13 @@ def test_both_judges_see_the_same_responses(held_out):
     assert abs(measured["eval_kl"]) < 1e-5  # the policy is still the reference
 
 
+def test_each_prompt_is_answered_as_often_as_asked_with_other_random_numbers(held_out):
+    measured, samples = measure_held_out(*held_out(sampling={"response_tokens": [4, 4]}, evaluation={"samples": 3}))
+    assert [sample["prompt"] for sample in samples] == ["a", "a", "a", "b", "b", "b", "c", "c", "c"]
+    assert len({sample["response"] for sample in samples[:3]}) > 1
+    assert measured["eval_score_mean"] == pytest.approx(sum(sample["score"] for sample in samples) / 9)
+
+
 def test_without_a_second_opinion_there_is_no_number_of_it(held_out):
     measured, _ = measure_held_out(*held_out(opinion=None))
     assert measured.keys() == EVAL_METRICS.keys() - {"eval_opinion_mean"}

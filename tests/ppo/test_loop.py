@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from appliance.engines._choice import make_engine
-from appliance.errors import ApplianceError, StoppedByUser
+from appliance.errors import ApplianceError, RewardUnavailable, StoppedByUser
 from appliance.models.build import build_policy
 from appliance.ppo import checkpoint, loop
 from appliance.ppo.feed import prompts_from_ids
@@ -215,6 +215,87 @@ def test_a_step_that_was_left_in_the_middle_goes_on_there(asked, sections, begin
     with pytest.raises(StoppedByUser):
         begin(**sections).train(lambda: next(looks) >= asked)
     assert begin(**sections).train(resume=True) == whole
+
+
+@pytest.mark.parametrize("call", range(1, 7))  # held out, step 1, step 2, held out, step 3, held out
+def test_a_run_whose_reward_is_gone_for_a_while_ends_the_same(call, begin):
+    whole = begin("whole").train()
+    calls = iter(range(1, 99))
+
+    def gone(prompts: list[str], responses: list[str]) -> torch.Tensor:
+        if next(calls) == call:
+            raise RewardUnavailable("the server is silent", "start it")
+        return even_tokens(prompts, responses)
+
+    one = begin("run", {"source": gone})
+    with pytest.raises(RewardUnavailable, match=r"the server is silent\. The run is kept as it was, in") as told:
+        one.train()
+    kept = {
+        1: "step-000000",
+        2: "step-000000",
+        3: "step-000001",
+        4: "step-000001+2",
+        5: "step-000002",
+        6: "step-000002+2",
+    }
+    assert told.value.what.endswith(f"checkpoints/{kept[call]}")
+    assert told.value.fix == "start it"
+    assert begin().train(resume=True) == whole
+
+
+def test_who_is_stopped_while_the_reward_is_gone_was_stopped(begin):
+    def gone(prompts: list[str], responses: list[str]) -> torch.Tensor:
+        if len(prompts) == 4:
+            raise RewardUnavailable("the server is silent", "start it")
+        return even_tokens(prompts, responses)
+
+    looks = iter(range(1, 99))
+    with pytest.raises(StoppedByUser):
+        begin("run", {"source": gone}).train(lambda: next(looks) > 1)
+    assert begin().train(resume=True) == begin("whole").train()
+
+
+class TwoParts:
+    """Even words, and the number of words where there are at least two: a Composite without any file."""
+
+    names = ("even", "words")
+
+    def __call__(self, prompts: list[str], responses: list[str]) -> torch.Tensor:
+        return self.combine(self.parts(prompts, responses))
+
+    def parts(self, prompts: list[str], responses: list[str]) -> torch.Tensor:
+        words = torch.tensor([float(len(text.split())) for text in responses])
+        return torch.stack([even_tokens(prompts, responses), torch.where(words > 2, words, torch.nan)], dim=1)
+
+    def normalized(self, parts: torch.Tensor) -> torch.Tensor:
+        return parts / 2
+
+    def added(self, parts: torch.Tensor) -> torch.Tensor:
+        return (parts / 2).nan_to_num()
+
+    def combine(self, parts: torch.Tensor) -> torch.Tensor:
+        return self.added(parts).sum(dim=1)
+
+
+def test_each_part_of_a_reward_is_logged_and_the_parts_sum_up(begin):
+    metrics = begin("run", {"source": TwoParts(), "opinion": TwoParts()}).train()
+    for line in metrics[1:]:
+        assert line["added/even"] + line["added/words"] == pytest.approx(line["score_mean"], abs=1e-6)
+        assert line["normalized/even"] == pytest.approx(line["score/even"] / 2)
+        assert line["asked_share/even"] == 1.0
+    for line in (metrics[0], metrics[2], metrics[3]):
+        for of, total in (("eval_", "eval_score_mean"), ("eval_opinion_", "eval_opinion_mean")):
+            assert line[f"{of}added/even"] + line[f"{of}added/words"] == pytest.approx(line[total], abs=1e-6)
+
+
+@pytest.mark.parametrize("asked", [2, 3, 4, 6])
+def test_parts_survive_a_stop_in_the_middle_of_a_step(asked, begin):
+    pieces = {"source": TwoParts()}
+    whole = begin("whole", pieces).train()
+    looks = iter(range(1, 99))
+    with pytest.raises(StoppedByUser):
+        begin("run", pieces).train(lambda: next(looks) >= asked)
+    assert begin("run", pieces).train(resume=True) == whole
 
 
 def test_a_run_without_any_whole_checkpoint_begins_anew(begin):

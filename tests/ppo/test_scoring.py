@@ -47,8 +47,9 @@ def test_scores_come_back_in_the_order_of_the_responses_whatever_the_chunks():
     for size in (1, 3, 4):
         asked.clear()
         found = score(source, prompts, responses, chunk=ChunkSize("scoring", size, lambda _: None))
-        assert found.dtype == torch.float32
-        assert found.tolist() == [14.0, 21.0, 10.0, 2.0]
+        assert found.total.dtype == torch.float32
+        assert found.total.tolist() == [14.0, 21.0, 10.0, 2.0]
+        assert found.parts is None
         assert asked == [("a", "xxxx"), ("bb", "y"), ("", "zz"), ("a", "")]  # lengths 5, 3, 2, 1
 
 
@@ -57,6 +58,32 @@ def test_a_score_that_is_not_a_number_names_its_text(broken):
     prompts, responses = texts(["a", "b"], ["x", "yy"])
     with pytest.raises(ApplianceError, match=r"for 1 of 2 texts, first 'byy'"):
         score(lambda p, r: tensor([broken, 1.0]), prompts, responses, chunk=ChunkSize("scoring", 2, lambda _: None))
+
+
+def test_a_composite_is_scored_part_by_part_in_chunks_and_combined_once():
+    class Doubled:
+        names = ("prompt", "response")
+
+        def __call__(self, prompts, responses):
+            raise AssertionError("the parts are asked instead")
+
+        def parts(self, prompts, responses):
+            return tensor([[float(len(p)), float(len(r))] for p, r in zip(prompts, responses, strict=True)])
+
+        def normalized(self, parts):
+            return parts
+
+        def added(self, parts):
+            return parts
+
+        def combine(self, parts):
+            return 10 * parts[:, 0] + parts[:, 1]
+
+    prompts, responses = texts(["a", "bb", "a", ""], ["xxxx", "y", "", "zz"])
+    for size in (1, 3, 4):
+        found = score(Doubled(), prompts, responses, chunk=ChunkSize("scoring", size, lambda _: None))
+        assert found.parts.tolist() == [[1.0, 4.0], [2.0, 1.0], [1.0, 0.0], [0.0, 2.0]]
+        assert found.total.tolist() == [14.0, 21.0, 10.0, 2.0]
 
 
 # shaping

@@ -159,3 +159,38 @@ def test_unknown_and_impossible_options_are_refused():
         classifier.Options(model="m", output="odds")
     with pytest.raises(ValidationError, match="microbatch"):
         classifier.Options(model="m", microbatch=0)
+
+
+def test_several_labels_are_weighed_against_each_other(folders):
+    folder = folders["distilbert"]
+    logits = torch.stack([logits_of(folder, p + r) for p, r in zip(PROMPTS, RESPONSES, strict=True)])
+    for output, of in (("logit", logits), ("probability", logits.softmax(-1))):
+        options = classifier.Options(model=str(folder), labels={"good": 1.0, "BAD": -0.5}, output=output)
+        expected = of[:, 2] - 0.5 * of[:, 0]
+        torch.testing.assert_close(classifier.make(options, CPU)(PROMPTS, RESPONSES), expected, atol=1e-5, rtol=0)
+
+
+def test_one_label_with_weight_one_is_that_label(folders):
+    folder = str(folders["gpt2"])
+    one = classifier.make(classifier.Options(model=folder, label="good"), CPU)(PROMPTS, RESPONSES)
+    weighed = classifier.make(classifier.Options(model=folder, labels={"good": 1.0}), CPU)(PROMPTS, RESPONSES)
+    assert torch.equal(one, weighed)
+
+
+def test_labels_that_the_model_does_not_have_or_that_are_one_are_refused(folders):
+    folder = str(folders["gpt2"])
+    with pytest.raises(ModelError, match="no label 'nothate'; its labels are 0: bad, 1: so-so, 2: good"):
+        classifier.make(classifier.Options(model=folder, labels={"good": 1.0, "nothate": 1.0}), CPU)
+    with pytest.raises(ModelError, match=r"names 'good' of .* twice, once as '2'"):
+        classifier.make(classifier.Options(model=folder, labels={"good": 1.0, "2": 1.0}), CPU)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [({}, "no weight other than 0"), ({"good": 0.0}, "no weight other than 0"), ({"good": float("inf")}, "finite")],
+)
+def test_labels_without_weight_are_refused(labels, message):
+    with pytest.raises(ValidationError, match=message):
+        classifier.Options(model="m", labels=labels)
+    with pytest.raises(ValidationError, match="label and labels are both given"):
+        classifier.Options(model="m", label="good", labels={"good": 1.0})

@@ -62,4 +62,4 @@ def test_the_sources_are_found_by_name_and_their_options_survive_a_config():
     section = part_options("rewards", {"source": "classifier", "model": "m", "label": 1}, where="reward")
     assert part_options("rewards", section, where="reward") == section
     with pytest.raises(ConfigError, match="did you mean label"):
-        part_options("rewards", {"source": "classifier", "model": "m", "labels": "x"}, where="reward")
+        part_options("rewards", {"source": "classifier", "model": "m", "lable": "x"}, where="reward")
