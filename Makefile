@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 
-.PHONY: preflight demo test lint browser-and-database bench bench-gpu install install-test clean
+.PHONY: preflight demo test test-container lint browser-and-database bench bench-gpu install install-test clean
 
 demo: install
 	$(BIN)/appliance demo $(DEMO)
@@ -26,6 +26,10 @@ preflight: .venv-preflight/installed
 lint: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The image built and run for real, with a Docker engine of its own. Skipped, with the reason, where none can run.
+test-container: install-test
+	$(BIN)/python tests/container/run.py || { code=$$?; [ $$code = 75 ] || exit $$code; }
 
 # The page's tests drive Chromium and the store's run on PostgreSQL too. Where they are absent and cannot be installed,
 # those tests are skipped and say so.

@@ -29,7 +29,7 @@ stop() {
     kill "$(cat "$dir/pid")" 2>/dev/null || true
     for _ in $(seq 30); do [ -f "$dir/pid" ] || break; sleep 1; done
   fi
-  grep -o " $dir/[^ ]*" /proc/mounts | sort -r | xargs -r umount -l
+  { grep -o " $dir/[^ ]*" /proc/mounts || true; } | sort -r | xargs -r umount -l
   rm -rf "$dir"
 }
 
