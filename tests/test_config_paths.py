@@ -34,3 +34,20 @@ def test_what_exists_is_made_absolute(tmp_path, monkeypatch, config):
 def test_what_does_not_exist_stays(tmp_path, monkeypatch, config):
     monkeypatch.chdir(tmp_path)
     assert absolute(config) == config
+
+
+def test_the_sources_of_a_blend_and_a_tokens_file_are_made_absolute_too(tmp_path, monkeypatch):
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "token").touch()
+    monkeypatch.chdir(tmp_path)
+    judge = {"source": "classifier", "model": "judge", "label": "POSITIVE"}
+    server = {"source": "http", "url": "http://host", "token_file": "token"}
+    own = {"source": "python", "function": "mine:score"}  # looked for in the folder that it is started from
+    blend = {"source": "blend", "sources": [judge, server, own]}
+    changed = {"reward": blend, "evaluation": {"second_opinion": blend}}
+    found = absolute(parse(VALUES | changed, origin="here"))
+    for section in (found.reward, found.evaluation.second_opinion):
+        assert section["sources"][0]["model"] == str(tmp_path / "judge")
+        assert section["sources"][1]["token_file"] == str(tmp_path / "token")
+        assert section["sources"][2]["folder"] == str(tmp_path)
+    assert absolute(found) == found

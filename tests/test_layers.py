@@ -11,13 +11,13 @@ PACKAGE = ROOT / "appliance"
 
 LAYERS = [
     {"errors", "settings", "parts", "progress", "preflight.verdict"},
-    {"config", "store", "data", "plan", "preflight.need"},
+    {"config", "store", "data", "plan", "staging", "preflight.need"},
     {f"ppo.{name}" for name in ("types", "kl", "advantages", "losses", "logprobs", "memory", "feed")},
     {"models", "engines", "rewards"} | {f"preflight.{name}" for name in ("host", "nvml", "check", "checks")},
     {f"ppo.{name}" for name in ("rollout", "scoring", "update", "checkpoint", "metrics", "alarms", "invariants")}
     | {f"ppo.{name}" for name in ("state", "pieces", "clock", "held_out", "journal", "probe")},
     {"ppo.loop", "stages", "evaluate", "serving"},
-    {"preflight", "worker", "ui", "cli"},
+    {"preflight", "worker", "ui", "cli", "__main__"},
 ]
 """A module imports from its own layer and from those before it."""
 

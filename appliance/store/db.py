@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +64,7 @@ class Store:
         """Bring the database to the present schema; a SQLite file is copied first. Raises ApplianceError."""
         from appliance.store.migration import migrate  # Alembic is not needed to read and write
 
-        migrate(self)
+        migrate(self.engine, file=self.file if self.is_sqlite else None, now=self.clock())
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -139,8 +138,3 @@ def _prepare(connection: sqlite3.Connection, record: Any) -> None:
 
 def _begin(connection: Any) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin") or "BEGIN")
-
-
-def private(path: Path) -> None:
-    """Take the rights of everybody else away from a file: it holds names and hashes of passwords."""
-    os.chmod(path, 0o600)

@@ -97,7 +97,11 @@ class Run(Base):
     """A run that was queued here, or found in the data folder."""
 
     __tablename__ = "runs"
-    __table_args__ = (_choice("state", STATES), Index("ix_runs_state_queued", "state", "queued"))
+    __table_args__ = (
+        _choice("state", STATES),
+        Index("ix_runs_state_queued", "state", "queued"),
+        {"sqlite_autoincrement": True},  # the number of a deleted run is not given again: links and the audit name it
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
@@ -118,7 +122,8 @@ class Run(Base):
     message: Mapped[str | None] = mapped_column(Text, default=None)
     fix: Mapped[str | None] = mapped_column(Text, default=None)
     cause: Mapped[str | None] = mapped_column(String(32), default=None)  # memory, disk, data, reward, crash, ...
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  # in a row that began at the same checkpoint
+    checkpoint: Mapped[str | None] = mapped_column(String(64), default=None)  # the newest when this attempt began
     resume_by_itself: Mapped[bool] = mapped_column(default=True)
     stop_asked: Mapped[float | None] = mapped_column(default=None)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"), default=None)
@@ -126,6 +131,7 @@ class Run(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     starred: Mapped[bool] = mapped_column(default=False)
     result: Mapped[dict[str, Any] | None] = mapped_column(default=None)  # figures of report.json or result.json
+    worker_id: Mapped[str | None] = mapped_column(String(64), default=None)  # None: started from the command line
     # which process it is: a signal is sent only where all four agree
     pid: Mapped[int | None] = mapped_column(default=None)
     pid_started: Mapped[float | None] = mapped_column(default=None)  # clock ticks since boot
@@ -184,6 +190,7 @@ class Question(Base):
     state: Mapped[str] = mapped_column(String(16), default="queued")  # queued, answering, done, failed
     answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)  # {"before": {...}, "after": {...}}
     message: Mapped[str | None] = mapped_column(Text, default=None)
+    worker_id: Mapped[str | None] = mapped_column(String(64), default=None)  # who answers it
 
 
 class VoteBatch(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,12 @@ class Card:
         size = f"{self.weights / 1e6:,.0f} million weights" if self.weights and self.weights >= 1e6 else ""
         if self.weights and not size:
             size = f"{self.weights:,} weights"
-        parts = [self.name, size, size_text(self.size_bytes), self.licence or "licence not stated"]
+        parts = [
+            self.name,
+            size,
+            size_text(self.size_bytes) if self.size_bytes else "",
+            self.licence or "licence not stated",
+        ]
         return " · ".join(part for part in parts if part)
 
 
@@ -66,11 +71,32 @@ def catalogue(settings: Settings, store: Store) -> list[Card]:
         name = folder.relative_to(settings.models).as_posix()
         found[str(folder.resolve())] = card_of(folder, name=name, origin="models folder")
     for run in runs.list_runs(store, states=("done",)):
+        if run.stage == runs.EXAMPLE:
+            made_here = [card for card in example_cards(Path(run.folder), run.id) if Path(card.model).is_dir()]
+            found |= {str(Path(card.model).resolve()): card for card in made_here}
+            continue
         folder = Path(run.folder) / "model"
         if (folder / "config.json").is_file():
             made = card_of(folder, name=run.name, origin=f"run {run.id}", run_id=run.id)
             found.setdefault(str(folder.resolve()), made)
     return list(found.values())
+
+
+def example_cards(folder: Path, run_id: int | None = None) -> list[Card]:
+    """The example's starting model and its reward model, whether they are made yet or not."""
+    cards = []
+    for name, model in (("Example: film reviewer", folder / "sft"), ("Example: kindness", folder / "reward")):
+        inner = model / "model"
+        if (inner / "config.json").is_file():
+            card = card_of(inner, name=name, origin="the example", run_id=run_id)
+            cards.append(replace(card, model=str(model if card.kind == "reward" else inner), licence="made here"))
+            continue
+        kind: Kind = "reward" if model.name == "reward" else "policy"
+        where = str(model if kind == "reward" else inner)
+        cards.append(
+            Card(name, where, kind, "the example", 0, None, "is made first, about a minute", "", run_id=run_id)
+        )
+    return cards
 
 
 def of_kind(cards: list[Card], *kinds: Kind) -> list[Card]:

@@ -72,9 +72,7 @@ def test_kept_votes_are_read_back_with_their_ties(tmp_path):
 
 
 def test_the_config_is_what_train_takes_and_stays_within_the_model(tmp_path, folder_of):
-    text = teaching.config_yaml(
-        name="kind", model=str(folder_of("gpt2")), source=tmp_path / "v.jsonl", format="ranked"
-    )
+    text = teaching.config_yaml(name="kind", model=str(folder_of("gpt2")), source=tmp_path / "v.jsonl", format="ranked")
     file = tmp_path / "reward.yaml"
     file.write_text(text)
     config = load(file)
