@@ -20,6 +20,7 @@ PLACES = (
     ("evaluation", "prompts_file"),
     ("policy", "adapter"),
     ("normalization", "policy", "model"),
+    ("normalization", "policy", "adapter"),
     ("normalization", "prompts", "source"),
     *(("evaluation", "second_opinion", *place) for place in REWARD_PLACES),
 )

@@ -58,10 +58,16 @@ class RewardTraining(Section):
     _divide = model_validator(mode="after")(each_divides("batch", "microbatch"))
 
 
+class StartingPolicy(ModelSource):
+    """The policy that PPO will begin with."""
+
+    adapter: str | None = Field(None, description="folder of the LoRA adapter that PPO goes on from, if it does")
+
+
 class Normalization(Section):
     """Scores of a starting policy's own responses become mean 0 and standard deviation 1."""
 
-    policy: ModelSource
+    policy: StartingPolicy
     prompts: Prompts | None = Field(None, description="what it continues; none: the held-out rankings' prompts")
     samples: Positive = Field(256, description="responses to sample")
     response_tokens: TokenRange = Field(TokenRange(low=16, high=48), description="each response's limit, drawn from it")

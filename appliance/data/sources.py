@@ -13,6 +13,7 @@ from appliance.data.lines import LINE_LIMIT
 from appliance.data.readers import READERS, Broken, read_file
 from appliance.data.tables import MISSING, Table, joined
 from appliance.errors import DataError
+from appliance.staging.folders import find
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -148,13 +149,18 @@ def _read_saved(folder: Path, split: str) -> Table:
 
 
 def _read_hub(options: TextSource) -> Table:
-    name, staged = options.source, "save the data set as a file or folder here and give its path"
-    if settings.read().offline:
+    name = options.source
+    staged = "stage it (`appliance models stage --dataset`), or give the path of a file or folder"
+    folder = find(name, options.revision, kind="dataset")
+    if folder is None and settings.read().offline:
         raise DataError(f"{name} is no file or folder here, and APPLIANCE_OFFLINE is 1", staged)
     import datasets
 
     try:
-        found = datasets.load_dataset(name, revision=options.revision, split=options.split)
+        if folder is not None:  # read as the hub's own is: its card says which files are which split
+            found = datasets.load_dataset(str(folder), split=options.split)
+        else:
+            found = datasets.load_dataset(name, revision=options.revision, split=options.split)
     except datasets.exceptions.DatasetNotFoundError:
         raise DataError(f"{name} is no file or folder here, and no data set of the hub", "check the spelling") from None
     except (ValueError, RuntimeError) as error:

@@ -131,7 +131,8 @@ def measured_text(measured_on: dict[str, Any]) -> str:
     if "policy" not in measured_on:
         return f"{measured_on['what']} ({measured_on['samples']})"
     low, high = measured_on["response_tokens"]
+    adapter = f" with {measured_on['adapter']}" if measured_on.get("adapter") else ""
     return (
-        f"{measured_on['samples']} {measured_on['what']} {measured_on['policy']} to prompts of "
+        f"{measured_on['samples']} {measured_on['what']} {measured_on['policy']}{adapter} to prompts of "
         f"{measured_on['prompts']}, {low} to {high} tokens each"
     )

@@ -26,6 +26,7 @@ from transformers import (
 from appliance import settings
 from appliance.errors import ModelError
 from appliance.models.quantized import quantization
+from appliance.staging.folders import find
 
 WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
@@ -36,6 +37,9 @@ HEADS = ("score.", "classifier.", "pre_classifier.")
 
 SAME_MATHS = {"gelu_new": "gelu_pytorch_tanh"}
 """Activations that one kernel computes where transformers' own version takes eight passes over memory."""
+
+ACTIVATIONS = ("activation_function", "hidden_act", "dense_act_fn")
+"""Where configs name their activation; T5's `dense_act_fn` follows from another key when its config is read."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ class Loaded:
 
 
 def resolve(model: str, revision: str | None = None) -> Path:
-    """The local folder of a model: itself, a run's result, or the hub's snapshot. Raises ModelError if there is none."""
+    """The local folder of a model: itself, a run's result, what is staged, or the hub's snapshot. Raises ModelError."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         is_run = not (folder / "config.json").exists() and (folder / "model" / "config.json").exists()
         return folder / "model" if is_run else folder
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelError(f"there is no model folder {model}", "check the path; a hub id looks like owner/name")
+    if (staged := find(model, revision)) is not None:
+        return staged
     offline = settings.read().offline
     try:
         found = snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES, local_files_only=offline)
@@ -72,7 +78,10 @@ def resolve(model: str, revision: str | None = None) -> Path:
     return Path(found)
 
 
-_STAGE = "copy the model's folder here and give its path, or connect this machine to the hub"
+_STAGE = (
+    "stage it (`appliance models stage` on a connected machine, `appliance models import` here), "
+    "give the path of its folder, or connect this machine to the hub"
+)
 
 
 def load_policy_model(
@@ -94,13 +103,9 @@ def load_policy_model(
 
 
 def _load_plain(folder: Path, dtype: torch.dtype, quantize: str = "none") -> Loaded:
-    config = _read_config(folder)
+    config = _in_one_kernel(_read_config(folder))
     require_weights(folder)
     tokenizer = load_tokenizer(folder)
-    for key in ("activation_function", "hidden_act"):
-        name = config.__dict__.get(key)
-        if name in SAME_MATHS:
-            setattr(config, key, SAME_MATHS[name])
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     lm = _from_pretrained(auto, folder, config, dtype, quantization(quantize) if quantize != "none" else None)
     if len(tokenizer) > lm.get_input_embeddings().num_embeddings:
@@ -114,7 +119,7 @@ def _load_plain(folder: Path, dtype: torch.dtype, quantize: str = "none") -> Loa
 def load_classifier(model: str, revision: str | None = None) -> Loaded:
     """A sequence classifier with its own tokenizer, in evaluation mode, fp32. Raises ModelError."""
     folder = resolve(model, revision)
-    config = _read_config(folder)
+    config = _in_one_kernel(_read_config(folder))
     require_weights(folder)
     tokenizer = load_tokenizer(folder)
     classifier = _from_pretrained(AutoModelForSequenceClassification, folder, config, torch.float32)
@@ -130,7 +135,7 @@ def load_new_reward_model(model: str, revision: str | None = None) -> Loaded:
     Raises ModelError when the trunk's weights are not all there.
     """
     folder = resolve(model, revision)
-    config = _read_config(folder)
+    config = _in_one_kernel(_read_config(folder))
     require_weights(folder)
     tokenizer = load_tokenizer(folder)
     config.num_labels = 1
@@ -171,10 +176,19 @@ def _declares_plain_tokenizer(folder: Path) -> bool:
 
 
 def original_activation(folder: Path) -> dict[str, str]:
-    """The activation names that `load_policy_model` replaced by equal ones, as the folder's config has them."""
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    keys = ("activation_function", "hidden_act")
-    return {key: saved[key] for key in keys if saved.get(key) in SAME_MATHS}
+    """The activation names that loading replaced by equal ones, as the folder's config has them."""
+    return _replaced(_read_config(folder))
+
+
+def _replaced(config: PreTrainedConfig) -> dict[str, str]:
+    return {key: name for key in ACTIVATIONS if (name := config.__dict__.get(key)) in SAME_MATHS}
+
+
+def _in_one_kernel(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The config with each activation of SAME_MATHS replaced by its equal."""
+    for key, name in _replaced(config).items():
+        setattr(config, key, SAME_MATHS[name])
+    return config
 
 
 def _read_config(folder: Path) -> PreTrainedConfig:

@@ -19,9 +19,14 @@ def frozen_dtype(source: PolicySource, precision: Precision) -> torch.dtype:
 def load_start(source: PolicySource, precision: Precision) -> Loaded:
     """The policy as it is before PPO, as one plain model in `frozen_dtype`: policy.adapter is merged."""
     loaded = load_policy_model(source.model, source.revision, dtype=frozen_dtype(source, precision))
-    if source.adapter is None:
+    return with_adapter(loaded, source.adapter)
+
+
+def with_adapter(loaded: Loaded, adapter: str | None) -> Loaded:
+    """The model with an adapter merged into it, or as it is. Raises ModelError."""
+    if adapter is None:
         return loaded
-    return Loaded(merged(loaded.model, adapter_folder(source.adapter)), loaded.tokenizer, loaded.folder)
+    return Loaded(merged(loaded.model, adapter_folder(adapter)), loaded.tokenizer, loaded.folder)
 
 
 def adapter_folder(adapter: str) -> Path:

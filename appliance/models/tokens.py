@@ -1,6 +1,7 @@
 """Between texts and token ids: prompts cut to length, the tokens that end a response, responses as text."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,6 +11,16 @@ from appliance.errors import ConfigError, DataError
 from appliance.models.loading import Loaded
 from appliance.ppo.feed import prompts_from_ids, seed_for
 from appliance.ppo.types import Decode, Prompts
+
+
+BLOCK = 1000
+"""Texts that are tokenized together: beside each token id the tokenizer keeps some hundred bytes until it is done."""
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Iterator[list[int]]:
+    """Each text's tokens, special ones included; the ids of a block of texts exist at a time."""
+    for start in range(0, len(texts), BLOCK):
+        yield from tokenizer(texts[start : start + BLOCK], verbose=False)["input_ids"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +46,20 @@ def tokenize_prompts(
     length: TokenRange | None,
     seed: int,
     keep: TokenRange | None = None,
+    apart: bool = False,
 ) -> TokenizedPrompts:
     """Each text's tokens; with `length`, its first n, n drawn from the range by `seed` and the text's number.
 
     Texts with fewer tokens than the range begins at, or a number outside `keep`, are left out and counted. A cut
-    prompt's text is what its tokens say.
+    prompt's text is what its tokens say. `apart`: responses are texts of their own (an encoder-decoder's), so a prompt's
+    text ends with a space, or the last word of the one would be glued to the first of the other where both are judged.
     """
     kept_texts: list[str] = []
     kept_ids: list[list[int]] = []
     short, least = 0, length.low if length is not None else 1
     outside = 0
     drawn = random.Random(seed_for(seed, "prompt lengths"))
-    encoded = tokenizer(texts)["input_ids"] if texts else []
-    for text, full in zip(texts, encoded, strict=True):
+    for text, full in zip(texts, token_ids(tokenizer, texts), strict=True):
         ids = full[:-1] if len(full) > 1 and full[-1] == tokenizer.eos_token_id else full
         cut = ids
         if length is not None:
@@ -58,7 +70,8 @@ def tokenize_prompts(
         if len(ids) < least:
             short += 1
             continue
-        kept_texts.append(text if len(cut) == len(ids) else to_text(tokenizer, [cut])[0])
+        said = text if len(cut) == len(ids) else to_text(tokenizer, [cut])[0]
+        kept_texts.append(f"{said} " if apart and not said[-1:].isspace() else said)
         kept_ids.append(cut)
     notes = [f"{short} prompts with fewer than {least} tokens were left out"] if short else []
     if keep is not None and outside:
@@ -149,7 +162,7 @@ def decoder(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = 
     """Prompt and response ids to the response's text: what it adds to the prompt, so that a leading space survives.
 
     A tokenizer that drops the first word's space (sentencepiece) would otherwise glue prompt and response together. With
-    an encoder-decoder `model` the response is a text of its own, and read alone.
+    an encoder-decoder `model` the response is a text of its own, and read alone (see `tokenize_prompts`, `apart`).
     """
     if model is not None and model.config.is_encoder_decoder:
         return lambda prompts, responses: to_text(tokenizer, responses)

@@ -126,7 +126,7 @@ def _feed_forward(shape: Shape, trained: Trained, n: Numbers) -> float:
     f = shape.ffn * n.compute
     down = trained.weights or shape.matrices[-1].name in trained.adapted
     if shape.gated:  # gate and up, the activated gate, and their product
-        return (3 + down + (0 if shape.relu else shape.kind.activation_parts)) * f
+        return (3 + down) * f
     return f if shape.relu else (1 + down) * f  # a ReLU's own output is all that it needs
 
 

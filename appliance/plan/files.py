@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance.plan.known import KNOWN
 from appliance.plan.shapes import FAMILIES, Shape, from_config
+from appliance.staging import folders
 
 BUFFERS = (".attn.bias", ".masked_bias", "inv_freq", "position_ids")
 """Ends of names of tensors that old files hold beside the weights, and that loading leaves out."""
@@ -40,10 +41,10 @@ def find(model: str, revision: str | None = None) -> Found:
 
 
 def folder_of(model: str, revision: str | None) -> Path | None:
-    """The model's folder, its run's result, or its snapshot in the hub's cache; an adapter gives way to its base."""
+    """The model's folder, its run's result, what is staged of it, or its snapshot in the hub's cache."""
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        staged = _staged(model, revision)
+        staged = folders.find(model, revision) or _staged(model, revision)
         if staged is None:
             return None
         folder = staged

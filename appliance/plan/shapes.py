@@ -17,7 +17,6 @@ class Family:
     parallel: bool = False  # attention and feed-forward read one input
     packs: bool = True  # read without padding (see models/attention.py)
     explicit: bool = False  # attention of its own that multiplies everything out
-    activation_parts: int = 0  # more tensors than one that the activation keeps, where it is written out
     classifier: bool = False  # an encoder that only classifies
 
 
@@ -29,7 +28,7 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(lora=("q_proj", "v_proj"), rms=True, gated=True, rotary=True),
     "qwen2": Family(lora=("q_proj", "v_proj"), rms=True, gated=True, rotary=True),
     "mistral": Family(lora=("q_proj", "v_proj"), rms=True, gated=True, rotary=True),
-    "t5": Family(lora=("q", "v"), rms=True, packs=False, activation_parts=3),
+    "t5": Family(lora=("q", "v"), rms=True, packs=False),
     "bert": Family(classifier=True),
     "roberta": Family(classifier=True),
     "distilbert": Family(classifier=True),

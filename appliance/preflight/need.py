@@ -8,7 +8,7 @@ from typing import Any
 from appliance.config.base import StageConfig
 from appliance.config.ppo import PpoConfig
 from appliance.errors import ApplianceError
-from appliance.plan.files import weights
+from appliance.plan.files import folder_of, weights
 from appliance.plan.make import plan
 from appliance.plan.parts import MARGIN
 
@@ -80,7 +80,7 @@ def from_manifest(text: str | None, need: Need) -> Need:
 
 
 def from_config(config: StageConfig, need: Need) -> Need:
-    """`need` with the recipe's memory and disk, where its models are local folders; unknown (None) where one is not.
+    """`need` with the recipe's memory and disk, where its models are on this machine; unknown (None) where one is not.
 
     GPU memory is the plan's peak (`appliance plan`), with its margin. Where an architecture has no plan: weights are fp32
     in training, 4 bytes a parameter; a model that is trained in full takes 16 (weights, gradients, two Adam moments), one
@@ -89,8 +89,9 @@ def from_config(config: StageConfig, need: Need) -> Need:
     model, and 2 GiB of logs.
     """
     sources = _models(config)
-    models = tuple(dict.fromkeys(name for name, _, _ in sources))  # the frozen reference is the policy's again
-    sizes = [parameters(Path(name)) for name, _, _ in sources]
+    # the frozen reference is the policy's again; a folder here gets its whole path, so that none is taken for a hub id
+    models = tuple(dict.fromkeys(str(Path(n).absolute()) if Path(n).is_dir() else n for n, _, _ in sources))
+    sizes = [parameters(folder_of(name, None) or Path(name)) for name, _, _ in sources]
     if not sizes or any(size is None for size in sizes):
         return replace(need, models=models, vram_gib=None, ram_gib=None, disk_gib=None)
     known = [size for size in sizes if size is not None]

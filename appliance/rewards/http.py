@@ -142,7 +142,7 @@ def _scores(answer: httpx.Response, url: str, count: int) -> list[float]:
     fix = 'the server must answer {"scores": [...]} with one finite number for each text'
     try:
         content: Any = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RewardUnavailable(f"{url} answered what is not JSON: {answer.text[:SHOWN]!r}", fix) from None
     scores = content.get("scores") if isinstance(content, dict) else None
     if not isinstance(scores, list):

@@ -88,14 +88,22 @@ def bpe_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def wordpiece_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Lower-cased WordPiece between [CLS] and [SEP], as BERT has it."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
+    """Lower-cased WordPiece between [CLS] and [SEP], as BERT has it; the same in every process."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    made = _lower_case_pieces(models.WordPiece(unk_token="[UNK]"))
+    # The trainer numbers the letters inside words in the order of a hash table, and breaks ties by number: they are
+    # given to it beforehand, and the vocabulary alone is kept, in which they are words like others.
+    normal, split = made.normalizer.normalize_str, made.pre_tokenizer.pre_tokenize_str
+    words = {word for text in texts for word, _ in split(normal(text))}
+    first, inner = sorted({word[0] for word in words}), sorted({letter for word in words for letter in word[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[*special, *first, *(f"##{letter}" for letter in inner)],
+        show_progress=False,
+    )
     made.train_from_iterator(texts, trainer)
+    made = _lower_case_pieces(models.WordPiece(made.get_vocab(), unk_token="[UNK]"))
+    made.add_special_tokens(special)
     made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return PreTrainedTokenizerFast(
         tokenizer_object=made,
@@ -107,6 +115,14 @@ def wordpiece_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         model_max_length=CONTEXT_TOKENS,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _lower_case_pieces(model: models.WordPiece) -> Tokenizer:
+    made = Tokenizer(model)
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    return made
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

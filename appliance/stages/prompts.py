@@ -29,8 +29,9 @@ def prompt_sets(config: PpoConfig, model: PreTrainedModel, tokenizer: PreTrained
     """
     options, wanted = config.prompts, config.evaluation
     read = read_prompts(options)
+    apart = model.config.is_encoder_decoder
     found = tokenize_prompts(
-        tokenizer, read.texts, length=options.length_tokens, seed=config.seed, keep=options.keep_tokens
+        tokenizer, read.texts, length=options.length_tokens, seed=config.seed, keep=options.keep_tokens, apart=apart
     )
     notes = [*read.notes, *found.notes]
     _check(found, config, model, origin=options.source)
@@ -66,7 +67,8 @@ def prompt_sets(config: PpoConfig, model: PreTrainedModel, tokenizer: PreTrained
 def report_prompts(config: PpoConfig, file: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prompts:
     """All prompts of a file that is scored or reported on, uncut, each once. Raises DataError as `prompt_sets` does."""
     read = read_prompt_file(file)
-    found = tokenize_prompts(tokenizer, read.texts, length=None, seed=config.seed)
+    apart = model.config.is_encoder_decoder
+    found = tokenize_prompts(tokenizer, read.texts, length=None, seed=config.seed, apart=apart)
     _check(found, config, model, origin=file)
     return found.pick(list(range(len(found))))
 

@@ -6,7 +6,6 @@ trainer, see reward_trainer) -> model/ -> held-out scores -> figures, scale and 
 
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from appliance.ppo.pieces import Stop
 from appliance.ppo.types import ScoreFn
 from appliance.progress import Progress, progress
 from appliance.stages import trl_training as trl
+from appliance.stages.export import save_model
 from appliance.stages.reward_gate import judge_gate
 from appliance.stages.reward_publish import publish
 from appliance.stages.reward_rows import TokenRows, key_of, long_notes, split, token_rows
@@ -123,11 +123,7 @@ def _train(
         )
         trl.fit(trainer, run, reporter, precision, resume=resume)
 
-    def fill(place: Path) -> None:
-        model.save_pretrained(place)
-        loaded.tokenizer.save_pretrained(place)
-
-    write_folder(run.model, fill)
+    write_folder(run.model, lambda place: save_model(model, loaded.tokenizer, place, source=loaded.folder))
 
 
 def raw_scores(run: RunDir, precision: Precision) -> ScoreFn:

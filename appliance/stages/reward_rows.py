@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from appliance.config import RewardConfig
+from appliance.data.formats._rows import shared_prompt
 from appliance.data.preferences import Ranking
 from appliance.data.split import held_out, prompt_key
 from appliance.errors import DataError
+from appliance.models.tokens import token_ids
 
 
 class Split(NamedTuple):
@@ -26,9 +28,19 @@ class TokenRows(NamedTuple):
     ties: int
 
 
+SHARED_WORDS = 3
+"""Whole texts that begin with as many equal words are taken to share a prompt."""
+
+
 def key_of(ranking: Ranking) -> str:
-    """What a ranking shares with others of its prompt: the prompt; of whole texts, the best one."""
-    return prompt_key(ranking.prompt or ranking.responses[ranking.ranks.index(min(ranking.ranks))])
+    """What a ranking shares with others of its prompt: the prompt; of whole texts, what they begin with, or the best one."""
+    if ranking.prompt.strip():
+        return prompt_key(ranking.prompt)
+    first, last = min(ranking.responses), max(ranking.responses)  # what these two begin with, all begin with
+    start = first[: shared_prompt(first, last) or 0]
+    if len(start.split()) >= SHARED_WORDS:
+        return prompt_key(start)
+    return prompt_key(ranking.responses[ranking.ranks.index(min(ranking.ranks))])
 
 
 def split(rankings: list[Ranking], config: RewardConfig) -> Split:
@@ -73,7 +85,7 @@ def token_rows(rankings: list[Ranking], config: RewardConfig, tokenizer: PreTrai
     """
     limit = config.training.max_length_tokens
     texts = [ranking.prompt + response for ranking in rankings for response in ranking.responses]
-    encoded = iter(tokenizer(texts, verbose=False)["input_ids"] if texts else [])
+    encoded = token_ids(tokenizer, texts)
     rows, kept = [], []
     shortened = dropped = 0
     for ranking in rankings:
@@ -107,7 +119,7 @@ def long_notes(held_out: list[Ranking], config: RewardConfig, tokenizer: PreTrai
     """A sentence on held-out responses that are longer than any that is trained on: PPO's may be so too."""
     limit = config.training.max_length_tokens
     texts = [ranking.prompt + response for ranking in held_out for response in ranking.responses]
-    long = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])
+    long = sum(len(ids) > limit for ids in token_ids(tokenizer, texts))
     if not long:
         return []
     return [

@@ -17,6 +17,7 @@ from appliance.errors import ConfigError, DataError
 from appliance.models.build import frozen_policy
 from appliance.models.loading import Loaded, load_policy_model
 from appliance.models.precision import Precision
+from appliance.models.start import with_adapter
 from appliance.models.tokens import TokenizedPrompts, check_context, context_tokens, decoder, stop_ids, tokenize_prompts
 from appliance.ppo.feed import draw_responses, seed_for
 from appliance.ppo.invariants import settle_reading
@@ -24,6 +25,7 @@ from appliance.ppo.memory import ChunkSize, Notice
 from appliance.ppo.rollout import sample
 from appliance.ppo.types import ScoreFn
 from appliance.progress import progress
+from appliance.rewards._checked import checked
 
 AT_A_TIME = 128
 """Responses that are sampled together."""
@@ -57,9 +59,13 @@ def policy_samples(
     """
     with progress("Starting policy", options.samples) as shown:
         asked = _prompt_texts(options, held_out)
-        loaded = load_policy_model(options.policy.model, options.policy.revision)
+        source = options.policy
+        loaded = with_adapter(load_policy_model(source.model, source.revision), source.adapter)
         length, keep = _lengths(options, loaded)
-        found = tokenize_prompts(loaded.tokenizer, asked.texts, length=length, seed=config.seed, keep=keep)
+        apart = loaded.model.config.is_encoder_decoder
+        found = tokenize_prompts(
+            loaded.tokenizer, asked.texts, length=length, seed=config.seed, keep=keep, apart=apart
+        )
         for note in (*asked.notes, *found.notes):
             shown.say(f"  {note}")
         origin = options.prompts.source if options.prompts is not None else config.data.source
@@ -73,8 +79,9 @@ def policy_samples(
         shown.advance(options.samples)
     what = {
         "what": "responses of the starting policy",
-        "policy": options.policy.model,
-        "revision": options.policy.revision,
+        "policy": source.model,
+        "revision": source.revision,
+        "adapter": source.adapter,
         "prompts": origin,
         "samples": options.samples,
         "response_tokens": [options.response_tokens.low, options.response_tokens.high],
@@ -128,8 +135,12 @@ def _prompt_texts(options: Normalization, held_out: list[Ranking]) -> PromptText
 
 
 def scale(score: ScoreFn, samples: Samples) -> dict[str, Any]:
-    """mean and std of the raw scores of `samples` (std 1 where they are all equal), and what they were measured on."""
-    found = score(samples.prompts, samples.responses).tolist()
+    """mean and std of the raw scores of `samples` (std 1 where they are all equal), and what they were measured on.
+
+    Raises ApplianceError for a score that is not finite.
+    """
+    given = score(samples.prompts, samples.responses)
+    found = checked(given, samples.prompts, samples.responses, name="the reward model").tolist()
     return {
         "mean": statistics.fmean(found),
         "std": statistics.pstdev(found) or 1.0,

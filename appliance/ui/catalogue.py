@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from appliance.plan.files import find
 from appliance.settings import Settings
+from appliance.staging.names import COMMIT, DATASETS
 from appliance.store import runs
 from appliance.store.db import Store
 
@@ -20,7 +21,7 @@ WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 ENDINGS = (".safetensors",)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 DEPTH = 3
-"""Folders below the models folder that are looked into: models/owner/name."""
+"""Folders below the models folder that are looked into: models/owner/name/commit, or models/owner/name."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def catalogue(settings: Settings, store: Store) -> list[Card]:
     """Every model that is found, those of runs last; each folder once."""
     found: dict[str, Card] = {}
     for folder in _folders(settings.models, DEPTH):
-        name = folder.relative_to(settings.models).as_posix()
+        name = _shown(folder.relative_to(settings.models))
         found[str(folder.resolve())] = card_of(folder, name=name, origin="models folder")
     for run in runs.list_runs(store, states=("done",)):
         if run.stage == runs.EXAMPLE:
@@ -99,6 +100,11 @@ def example_cards(folder: Path, run_id: int | None = None) -> list[Card]:
     return cards
 
 
+def _shown(path: Path) -> str:
+    """owner/name, and the first digits of the commit where `appliance models` staged it."""
+    return f"{path.parent.as_posix()}@{path.name[:8]}" if COMMIT.fullmatch(path.name) else path.as_posix()
+
+
 def of_kind(cards: list[Card], *kinds: Kind) -> list[Card]:
     """The cards of these kinds."""
     return [card for card in cards if card.kind in kinds]
@@ -110,6 +116,8 @@ def _folders(place: Path, depth: int) -> Iterator[Path]:
     except OSError:
         return
     for folder in inner:
+        if depth == DEPTH and folder.name == DATASETS:
+            continue
         if (folder / "config.json").is_file():
             yield folder
         elif depth > 1:

@@ -147,10 +147,11 @@ def train(folder: Path, size: str, environ: dict[str, str]) -> subprocess.Popen[
 
     texts = [text for text, _ in films.reviews(400, seed=0)]
     tokenizer = make_tokenizer(texts)
-    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=128, eos_token_id=tokenizer.eos_token_id, **SHAPES[size])
+    end = tokenizer.eos_token_id
+    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=128, bos_token_id=end, eos_token_id=end, **SHAPES[size])
     save(GPT2LMHeadModel(shape), tokenizer, folder / "model")
     (folder / "prompts.txt").write_text("".join(f"{' '.join(text.split()[:5])}\n" for text in dict.fromkeys(texts)))
-    rollout = 8 if size == "test" else 64
+    rollout = 8 if size == "test" else 32
     config = {
         "stage": "ppo",
         "device": "cpu",
@@ -280,6 +281,8 @@ def measure(store: Store, url: str, watched: list[tuple[int, RunDir]], trained: 
     finally:
         over.set()
         writer.join()
+    if not quiet or not loaded:
+        raise SystemExit("no step of the training ended in a window: make --window-s longer")
     seconds = options.window_s * options.rounds
     return {
         "users": options.users,

@@ -55,7 +55,7 @@ def test_lengths_depend_on_the_seed_and_on_the_text_s_place_alone(tokenizer):
 
 
 def test_an_end_token_that_the_tokenizer_adds_is_taken_off(tokenizer):
-    def ends(texts: list[str]) -> dict[str, list[list[int]]]:
+    def ends(texts: list[str], **_: bool) -> dict[str, list[list[int]]]:
         return {"input_ids": [[*ids, 0] for ids in tokenizer(texts)["input_ids"]]}
 
     class Ending:

@@ -10,6 +10,7 @@ from appliance.preflight.check import Check
 from appliance.preflight.host import Host
 from appliance.preflight.need import GIB, Need
 from appliance.preflight.verdict import Verdict, fail, passed, skip, warn
+from appliance.staging.folders import models_here
 
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -20,9 +21,10 @@ def stage(*models: str) -> str:
     return "\n".join(
         (
             "# on a machine with internet:",
-            *(f"HF_HOME=staged hf download {model} --exclude '*.bin'" for model in models or ("OWNER/MODEL",)),
-            "tar -cf staged.tar staged   # keeps the links in it; unpack it here, then",
-            "export HF_HOME=$PWD/staged APPLIANCE_OFFLINE=1   # or the same lines in the compose project's .env",
+            f"appliance models stage {' '.join(models or ('OWNER/MODEL',))} --out staged.tar",
+            "# carry staged.tar here, then",
+            "appliance models import staged.tar",
+            "export APPLIANCE_OFFLINE=1   # or the same line in the compose project's .env",
         )
     )
 
@@ -35,6 +37,12 @@ def staged_folder(host: Host) -> str:
     return os.path.abspath(hub.replace("~", home, 1) if hub.startswith("~") else hub)
 
 
+def models_folder(host: Host) -> str:
+    """Absolute path of the folder that `appliance models import` fills."""
+    data = host.environ.get("APPLIANCE_DATA") or "appliance-data"
+    return os.path.abspath(host.environ.get("APPLIANCE_MODELS") or f"{data}/models")
+
+
 def offline_by(host: Host) -> str | None:
     """The variable that forbids downloads, if one does."""
     on = ("1", "ON", "YES", "TRUE")
@@ -43,18 +51,24 @@ def offline_by(host: Host) -> str | None:
 
 
 def probe_staged(host: Host) -> dict[str, Any]:
-    """{"folder", "offline", "models": {hub id: what `examined` says of its best revision}} in the hub's cache."""
-    folder = staged_folder(host)
-    models = {}
+    """{"folder", "offline", "models": {hub id: what `examined` says of its best revision}}.
+
+    In the models folder and in the hub's cache; "folder" names both.
+    """
+    folder, place, models = staged_folder(host), models_folder(host), {}
+    here = host.path(place)
+    for repo, folders in models_here(here).items():
+        found = [examined(host, f"{place}/{one.relative_to(here).as_posix()}") for one in folders]
+        models[repo] = min(found, key=lambda seen: bool(seen["problems"]))
     for name in host.listdir(folder):
         if name.startswith("models--"):
             main = host.read_text(f"{folder}/{name}/refs/main")
             revisions = sorted(host.listdir(f"{folder}/{name}/snapshots"), key=lambda revision: revision != main)
             found = [examined(host, f"{folder}/{name}/snapshots/{revision}") for revision in revisions or ["none"]]
-            models[name.removeprefix("models--").replace("--", "/")] = min(
-                found, key=lambda seen: bool(seen["problems"])
-            )
-    return {"folder": folder, "offline": offline_by(host), "models": models}
+            repo = name.removeprefix("models--").replace("--", "/")
+            found += [models[repo]] if repo in models else []
+            models[repo] = min(found, key=lambda seen: bool(seen["problems"]))
+    return {"folder": f"{folder} or {place}", "offline": offline_by(host), "models": models}
 
 
 def examined(host: Host, folder: str) -> dict[str, Any]:
@@ -135,9 +149,7 @@ def judge_staged(fact: dict[str, Any], need: Need) -> Verdict:
 
 
 def hub_ids(need: Need) -> tuple[str, ...]:
-    """The recipe's models that are hub ids ("owner/name" or "name"); none where all are folders on this machine."""
-    if need.vram_gib is not None:  # it is known only where every model is such a folder
-        return ()
+    """The recipe's models that are hub ids ("owner/name" or "name"); folders on this machine have absolute paths."""
     return tuple(name for name in need.models if re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name))
 
 
@@ -151,8 +163,9 @@ CHECKS = (
         probe=probe_staged,
         judge=judge_staged,
         blocking=True,
-        explain="""Goes through the hub's cache on this machine (HF_HOME) and compares every weight file with what its own
-        header and the model's index promise. It finds copies that were cut short, missing shards, git-lfs pointers that
-        were copied in place of weights, and models that come only as pickles, which are never loaded.""",
+        explain="""Goes through the models folder (APPLIANCE_MODELS), which `appliance models import` fills, and the hub's
+        cache (HF_HOME), and compares every weight file with what its own header and the model's index promise. It finds
+        copies that were cut short, missing shards, git-lfs pointers that were copied in place of weights, and models that
+        come only as pickles, which are never loaded.""",
     ),
 )

@@ -39,6 +39,15 @@ def staged(case, status, files, says="", **need):
     return found | {"says": says, "need": need}
 
 
+COMMIT = "0123456789" * 4
+MODELS = f"/models/owner/small/{COMMIT}/"
+PARTS = {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": shard(3, 5)}
+IMPORTED = {MODELS + name: content for name, content in PARTS.items()} | {
+    MODELS + ".manifest.json": json.dumps(
+        {"format": 1, "kind": "model", "repo": "owner/small", "commit": COMMIT, "revisions": ["main"], "licence": None,
+         "staged_at": "2026-11-21T10:00:00Z", "total_bytes": 0, "files": {}}
+    )
+}  # fmt: skip
 WANTED = {"models": ("owner/small",)}
 
 CASES = [
@@ -64,11 +73,23 @@ CASES = [
     staged("wanted and absent offline", "fail", ONE, "o/big: not in /hub", models=("owner/small", "o/big"), **OFFLINE),
     {"id": "weights.staged", "case": "offline by the hub's own variable", "status": "fail", "need": WANTED, "files": CUT,
      "environ": HOME | {"HF_HUB_OFFLINE": "1"}, "says": "HF_HUB_OFFLINE forbids"},
-    staged("two absent offline", "fail", {}, "hf download o/big --exclude '*.bin'\nHF_HOME=staged hf download o/huge", **OFFLINE,
+    staged("two absent offline", "fail", {}, "appliance models stage o/big o/huge --out staged.tar", **OFFLINE,
            models=("o/big", "o/huge")),
     staged("wanted and absent online", "pass", {}, "to be downloaded: o/big", models=("o/big",)),
     staged("none", "pass", {}, "come from the hub"),
     staged("none offline", "warn", {}, "has none", **OFFLINE),
     staged("folders", "skip", {}, models=("/srv/models/a", "../b", "runs/7/export"), **OFFLINE),
-    staged("folders of known size", "skip", {}, models=("out/sft",), vram_gib=3.0, **OFFLINE),
+    staged("folders of known size", "skip", {}, models=("/data/out/sft",), vram_gib=3.0, **OFFLINE),
+    staged("a hub id of known size", "fail", {}, "o/big: not in", models=("o/big",), vram_gib=3.0, **OFFLINE),
+    {"id": "weights.staged", "case": "in the models folder", "status": "pass", "need": WANTED | OFFLINE, "says": "1 staged",
+     "files": IMPORTED, "environ": HOME | {"APPLIANCE_MODELS": "/models"}},
+    {"id": "weights.staged", "case": "cut short in the models folder", "status": "fail", "need": WANTED | OFFLINE,
+     "files": IMPORTED | {MODELS + "model.safetensors": shard(3, 5, lost=4)}, "says": "bytes of",
+     "environ": HOME | {"APPLIANCE_MODELS": "/models"}},
+    {"id": "weights.staged", "case": "whole in the hub's cache alone", "status": "pass", "need": WANTED | OFFLINE,
+     "files": ONE | IMPORTED | {MODELS + "model.safetensors": shard(3, 5, lost=4)}, "says": "1 staged",
+     "environ": HOME | {"APPLIANCE_MODELS": "/models"}},
+    {"id": "weights.staged", "case": "copied by hand into the models folder", "status": "pass", "need": WANTED | OFFLINE,
+     "files": {f"/models/owner/small/{name}": content for name, content in PARTS.items()}, "says": "1 staged",
+     "environ": HOME | {"APPLIANCE_DATA": "/nowhere", "APPLIANCE_MODELS": "/models"}},
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Cases of staged weights against their checksums."""
 
+import json
+
 HUB = "/hub/models--owner--small/"
 EMPTY = (
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of no bytes, as in FIPS 180-4's tests
@@ -20,6 +22,17 @@ def staged(case, status, blob, content, says):
     }
 
 
+def imported(case, status, content, says):
+    commit = "0123456789" * 4
+    manifest = {"format": 1, "kind": "model", "repo": "owner/small", "commit": commit, "revisions": [], "licence": None}
+    manifest |= {"staged_at": "2026-11-21T10:00:00Z", "total_bytes": 3}
+    manifest |= {"files": {"model.safetensors": {"sha256": ABC, "size": 3}}}
+    at = f"/models/owner/small/{commit}/"
+    files = {at + ".manifest.json": json.dumps(manifest), at + "model.safetensors": content}
+    environ = ENVIRON | {"APPLIANCE_MODELS": "/models"}
+    return {"id": "weights.sha256", "case": case, "status": status, "files": files, "environ": environ, "says": says}
+
+
 def seen(**values):
     return {"problem": None, "value": {"files": 0, "bytes": 0, "wrong": [], "unread": 0} | values}
 
@@ -29,6 +42,8 @@ CASES = [
     staged("empty and right", "pass", EMPTY, b"", "1 files"),
     staged("one byte differs", "fail", ABC, b"abd", "models--owner--small/snapshots/1/model.safetensors differs"),
     staged("a small file", "skip", "0a1b2c3d", b"abc", "no staged file"),
+    imported("right in the models folder", "pass", b"abc", "1 files"),
+    imported("one byte differs in the models folder", "fail", b"abd", "appliance models remove owner/small"),
     {"id": "weights.sha256", "case": "no folder", "status": "skip", "environ": ENVIRON},
     {"id": "weights.sha256", "case": "too slow", "status": "skip", "fact": seen(unread=2), "says": "2 files"},
     {

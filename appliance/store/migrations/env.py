@@ -1,0 +1,14 @@
+"""Alembic asks this file how to connect: it is given the connection on which `store.migration` holds the lock."""
+
+from alembic import context
+
+from appliance.store.schema import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    transactional_ddl=True,  # also in SQLite: a migration that is killed leaves the old schema
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

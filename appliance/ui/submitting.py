@@ -1,0 +1,78 @@
+"""What a user may put into a config that this machine will run: no code, no file that is not theirs or everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from appliance.config import parse
+from appliance.errors import ConfigError
+from appliance.settings import Settings
+from appliance.store import datasets
+from appliance.store.db import Store
+from appliance.store.users import Member
+
+CODE = ("python",)
+"""Reward sources that run code from a file: from the command line only."""
+
+
+def stage_of_submitted(store: Store, settings: Settings, member: Member, config_yaml: str) -> str:
+    """The stage of a config that this user may run. Raises ConfigError that names the key."""
+    try:
+        values = yaml.safe_load(config_yaml)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"the config is not YAML: {error}", "correct it; indentation and colons matter") from None
+    if not isinstance(values, dict):
+        raise ConfigError("the config is not a YAML mapping", "write `stage: ppo` and the other keys, one a line")
+    for where, value in walk(values):
+        if where.rpartition(".")[2] == "source" and value in CODE:
+            raise ConfigError(
+                f"{where} is {value!r}, which runs code from a file",
+                "use another reward source here; `appliance train` on the machine itself takes it",
+            )
+        if isinstance(value, str):
+            _check_path(store, settings, member, where, value)
+    return str(parse(values, origin="the config").model_dump()["stage"])
+
+
+def walk(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of nested mappings and lists, with its place as a.b.0.c."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if pairs is None:
+        yield where, value
+        return
+    for key, inner in pairs:
+        yield from walk(inner, f"{where}.{key}" if where else str(key))
+
+
+def _check_path(store: Store, settings: Settings, member: Member, where: str, text: str) -> None:
+    """Raises ConfigError for a path outside the data and models folders, in their private parts, or of another's upload."""
+    if len(text) > 4096 or "\n" in text or "\0" in text:  # words, not a path
+        return
+    path = Path(text).expanduser()
+    if not path.is_absolute() and ".." not in path.parts and not path.exists():
+        return
+    found, data, models = path.resolve(), settings.data.resolve(), settings.models.resolve()
+    if found.is_relative_to(models):
+        return
+    refused = ConfigError(
+        f"{where}: {text} is not a place that a config from here may name", "upload the file, or use its id"
+    )
+    if not found.is_relative_to(data) or found == data:
+        raise refused
+    first, *rest = found.relative_to(data).parts
+    if first == datasets.FOLDER:
+        try:
+            datasets.get(store, rest[0] if rest else "", owner_id=None if member.role == "admin" else member.id)
+        except Exception:
+            raise refused from None
+    elif not rest or first in (
+        "logs",
+        "incoming",
+        "backups",
+        "drafts",
+    ):  # files of the data folder itself: the store, the key
+        raise refused
