@@ -170,7 +170,7 @@ def row(place: Path, one: "Staged") -> list[str]:
     if manifest is None:
         return [name, commit, "damaged", "", "", "", ""]
     revision = f"{commit} ({', '.join(manifest.revisions)})"
-    verified = f"{manifest.verified_at:%Y-%m-%d %H:%M}" if manifest.verified_at else "never"
+    verified = f"{manifest.verified_at:%Y-%m-%d %H:%M}" if manifest.verified_at else "no"
     recipes = ", ".join(recipes_naming(manifest.repo, RECIPES))
     licence = manifest.licence or "not stated"
     return [name, revision, manifest.kind, size(manifest.total_bytes), licence, verified, recipes]

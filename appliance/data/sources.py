@@ -163,11 +163,17 @@ def _read_hub(options: TextSource) -> Table:
             found = datasets.load_dataset(name, revision=options.revision, split=options.split)
     except datasets.exceptions.DatasetNotFoundError:
         raise DataError(f"{name} is no file or folder here, and no data set of the hub", "check the spelling") from None
-    except (ValueError, RuntimeError) as error:
-        raise DataError(f"the hub's data set {name} cannot be used: {error}", staged) from None
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        why = " ".join(str(error.__cause__ or error).split())[:300]
+        raise DataError(f"the hub's data set {name} cannot be used: {why}", staged) from None
     except OSError as error:
+        if folder is not None:
+            raise DataError(f"the data set {name}, staged in {folder}, cannot be read: {error}", _CACHE) from None
         raise DataError(f"{name} is no file or folder here, and the hub does not answer: {error}", staged) from None
     return _from_dataset(found, name)
+
+
+_CACHE = "`appliance models verify` checks its files; the folder of HF_HOME must be writable"
 
 
 def _from_dataset(dataset: Dataset, name: str) -> Table:

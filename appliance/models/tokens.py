@@ -12,7 +12,6 @@ from appliance.models.loading import Loaded
 from appliance.ppo.feed import prompts_from_ids, seed_for
 from appliance.ppo.types import Decode, Prompts
 
-
 BLOCK = 1000
 """Texts that are tokenized together: beside each token id the tokenizer keeps some hundred bytes until it is done."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -51,6 +50,9 @@ class Options(Section):
     @classmethod
     def _usable(cls, value: str) -> str:
         parts = urlsplit(value)
+        if not value.isprintable() or " " in value:
+            raise ValueError("url holds a space or a character that cannot be seen")
+        _ = parts.port  # raises ValueError for one that is no number up to 65535
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("url must begin with http:// or https:// and name a host")
         if parts.username is not None or parts.password is not None:
@@ -150,7 +152,7 @@ def _scores(answer: httpx.Response, url: str, count: int) -> list[float]:
     if len(scores) != count:
         raise RewardUnavailable(f"{url} was sent {count} texts and answered {len(scores)} scores", fix)
     for row, value in enumerate(scores):
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
             raise RewardUnavailable(f"{url} answered {value!r} as the score of text {row} of {count}", fix)
     return [float(value) for value in scores]
 

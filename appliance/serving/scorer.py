@@ -68,8 +68,11 @@ class Scorer:
                     break
             last = taken[-1] is None
             jobs = [job for job in taken if job is not None]
-            if jobs:
-                self._answer(jobs)
+            wanted = [job for job in jobs if job.scores.set_running_or_notify_cancel()]
+            with self.lock:
+                self.texts -= sum(len(job.responses) for job in jobs) - sum(len(job.responses) for job in wanted)
+            if wanted:
+                self._answer(wanted)
 
     def _answer(self, jobs: list[_Job]) -> None:
         prompts = [text for job in jobs for text in job.prompts]

@@ -63,9 +63,7 @@ def policy_samples(
         loaded = with_adapter(load_policy_model(source.model, source.revision), source.adapter)
         length, keep = _lengths(options, loaded)
         apart = loaded.model.config.is_encoder_decoder
-        found = tokenize_prompts(
-            loaded.tokenizer, asked.texts, length=length, seed=config.seed, keep=keep, apart=apart
-        )
+        found = tokenize_prompts(loaded.tokenizer, asked.texts, length=length, seed=config.seed, keep=keep, apart=apart)
         for note in (*asked.notes, *found.notes):
             shown.say(f"  {note}")
         origin = options.prompts.source if options.prompts is not None else config.data.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 
 import uvicorn
 
@@ -39,6 +40,7 @@ def run(settings: Settings, *, host: str, port: int, prefix: str = "", proxy: st
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    listening = _listen(host, port)  # first: a second server must not empty the folders of the one that runs
     store = open_store(settings)
     token = users.first_admin(store, settings.admin_password_file)
     where = address(host, port, prefix)
@@ -46,11 +48,8 @@ def run(settings: Settings, *, host: str, port: int, prefix: str = "", proxy: st
         log.warning(
             "no user yet: make the first admin's account with this link, once:\n  %s/join?token=%s", where, token
         )
-    app = build(settings, store=store, prefix=prefix)
     config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
+        build(settings, store=store, prefix=prefix),
         forwarded_allow_ips=proxy,
         proxy_headers=True,
         server_header=False,
@@ -59,16 +58,25 @@ def run(settings: Settings, *, host: str, port: int, prefix: str = "", proxy: st
         timeout_graceful_shutdown=GRACE_S,
         ws="none",
     )
-    try:
-        listening = config.bind_socket()
-    except SystemExit:  # uvicorn logs the reason and leaves
-        raise ConfigError(
-            f"{host}:{port} cannot be listened on", "choose another --port, or stop what uses it"
-        ) from None
     log.info("the page: %s", where)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # uvicorn raises them again once it has shut down: that is the end we want
+    # uvicorn raises the signal again once it has shut down: that is the end we want, with exit code 0
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The bound socket. Raises ConfigError when the address is taken or not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on: {error.strerror}", "choose another --port, or stop what uses it"
+        ) from None
+    listening.set_inheritable(True)
+    return listening

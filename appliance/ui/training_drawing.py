@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,7 +17,7 @@ import yaml
 from appliance.config import PpoConfig, parse
 from appliance.errors import ApplianceError
 from appliance.store import metrics, runs
-from appliance.store.schema import Run
+from appliance.store.schema import Event, Run
 from appliance.ui import training, training_again, training_charts, training_files, training_words
 from appliance.ui.context import Context
 from appliance.ui.training import Now
@@ -22,9 +26,11 @@ from appliance.worker import logs
 EMPTY = "### No run yet\n\nStart one: choose prompts, what a good answer is, and how long to train."
 
 COARSE = 200
-"""Charts are drawn anew when there are new steps, and on a long run when those are more than one in so many."""
+"""Charts are drawn anew when there are new steps, and on a long run when those are one in so many."""
 
 MOST_KEPT = 8
+SHARED_S = 1.0
+MOST_PULSES = 64
 
 BUTTONS = ("start", "stop", "retry", "go_on", "compare", "teach", "again")
 
@@ -32,30 +38,112 @@ Drawing = dict[str, Any]
 """Updates by the widget's name; what is not named stays as it is."""
 
 
-def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_log: bool) -> Drawing:
-    """What the tab must change. drawn: the marks of what it shows, a new set of which is returned as `drawn`."""
-    store = context.store
-    known = training.choices(store)
+@dataclass(frozen=True)
+class Seen:
+    """What there is to show now, and the marks of it: where two marks agree, nothing need be drawn."""
+
+    now: Now
+    known: list[tuple[str, int]]
+    events: list[Event]
+    marks: dict[str, Any]
+
+
+def see(context: Context, run_id: int | None, *, with_log: bool) -> Seen | None:
+    """The run that is looked at: `run_id`, or the one at work, or the newest. None when there is no run."""
+    known = training.choices(context.store)
     ids = [number for _, number in known]
-    wanted = _exists(context, run_id) if run_id not in ids else run_id
+    wanted = run_id if run_id in ids else _exists(context, run_id)
     wanted = wanted if wanted is not None else next(iter(ids), None)
     if wanted is None:
-        return {} if drawn.get("run") == "none" else _nothing()
-    now = training.look(store, int(wanted))
+        return None
+    now = training.look(context.store, int(wanted))
+    run = now.run
     if wanted not in ids:
-        known = [*known, (f"{now.run.name} (run {now.run.id}, {now.run.state})", now.run.id)]
-    old = drawn if drawn.get("run") == now.run.id else {}
-    marks: dict[str, Any] = {**old, "run": now.run.id}
-    found: Drawing = {"progress": training.progress_html(now)}
-    if not old:
-        found["shown"] = now.run.id
-    if drawn.get("choices") != (listed := [wanted, *map(list, known)]):
-        found["chosen"] = gr.Dropdown(known, value=wanted, visible=True)
-    marks["choices"] = listed
-    _head(context, now, old, marks, found)
-    _charts(context, now, old, marks, found)
-    _details(context, now, old, marks, found, with_log=with_log)
-    return {**found, "drawn": marks}
+        known = [*known, (f"{run.name} (run {run.id}, {run.state})", run.id)]
+    events = metrics.events(context.store, run.id, limit=60)
+    step = coarse(now.newest)
+    head = [now.state, step, now.broken, now.place, now.waits_for, now.worker, now.checkpoint, run.message]
+    log = training_files.mark_of(logs.path_of(context.store.data, run.id)) if with_log else None
+    marks = {
+        "run": run.id,
+        "choices": [wanted, *map(list, known)],
+        "head": [*head, run.result is None],
+        "charts": [step, now.active],
+        "samples": training_files.mark_of(Path(run.folder) / "samples.jsonl") if run.stage == "ppo" else None,
+        "events": [len(events), events[0].at if events else 0],
+        "log": None if log is None else list(log),
+    }
+    marks["samples"] = None if marks["samples"] is None else list(marks["samples"])
+    return Seen(now, known, events, marks)
+
+
+def coarse(newest: int | None) -> int | None:
+    """The newest step that is worth a drawing."""
+    return None if newest is None else newest - newest % max(1, newest // COARSE)
+
+
+def pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str, str]:
+    """The progress line, and a short text that changes when anything else must be drawn.
+
+    What is asked for every few seconds: two plain values. Each widget that is named, even to be left as it is, costs
+    Gradio half a millisecond.
+    """
+    seen = see(context, run_id, with_log=with_log)
+    if seen is None:
+        return "", "none"
+    digest = hashlib.sha256(json.dumps(seen.marks).encode()).hexdigest()[:16]
+    return training.progress_html(seen.now), digest
+
+
+_PULSES: dict[tuple[str, int | None, bool], tuple[float, tuple[str, str]]] = {}
+
+
+def shared_pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str, str]:
+    """`pulse`, at most a second old: many people watch one run."""
+    key, now = (str(context.store.data), run_id, with_log), time.monotonic()
+    kept = _PULSES.get(key)
+    if kept is not None and now - kept[0] < SHARED_S:
+        return kept[1]
+    if len(_PULSES) > MOST_PULSES:
+        _PULSES.clear()
+    found = pulse(context, run_id, with_log=with_log)
+    _PULSES[key] = now, found
+    return found
+
+
+def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_log: bool) -> Drawing:
+    """What the tab must change. drawn: the marks of what it shows, a new set of which is returned as `drawn`."""
+    seen = see(context, run_id, with_log=with_log)
+    if seen is None:
+        return {} if drawn.get("run") == "none" else _nothing()
+    now = seen.now
+    same = drawn.get("run") == now.run.id
+    new = {name for name, mark in seen.marks.items() if not same or drawn.get(name) != mark}
+    if not new:
+        return {}
+    found: Drawing = {"drawn": seen.marks}
+    if "run" in new:
+        link = context.url(f"download/training/{now.run.id}/log")
+        found |= {
+            "shown": now.run.id,
+            "progress": training.progress_html(now),
+            "details": gr.Column(visible=True),
+            "log_link": f"[Download the whole log]({link})",
+            "log": "",
+        }
+    if "choices" in new:
+        found["chosen"] = gr.Dropdown(seen.known, value=now.run.id, visible=True)
+    if "head" in new:
+        _head(context, now, found)
+    if "charts" in new:
+        _charts(context, now, drawn.get("charts") if same else None, found)
+    if "samples" in new:
+        _samples(now.run, found)
+    if "events" in new:
+        found["events"] = training_words.event_lines(seen.events)
+    if "log" in new and with_log:
+        found["log"] = training_files.log_tail(logs.path_of(context.store.data, now.run.id))
+    return found
 
 
 def _exists(context: Context, run_id: int | None) -> int | None:
@@ -82,22 +170,9 @@ def _nothing() -> Drawing:
     }
 
 
-def _head(context: Context, now: Now, old: dict[str, Any], marks: dict[str, Any], found: Drawing) -> None:
-    """The sentence, the card and the buttons, where the state or the numbers are new."""
+def _head(context: Context, now: Now, found: Drawing) -> None:
+    """The sentence, the card and the buttons."""
     run = now.run
-    mark = [
-        now.state,
-        now.newest,
-        now.place,
-        now.waits_for,
-        now.worker,
-        now.checkpoint,
-        run.message,
-        run.result is None,
-    ]
-    marks["head"] = mark
-    if old.get("head") == mark:
-        return
     config = config_of(run)
     points = metrics.points(context.store, run.id, training_words.NAMES) if now.newest is not None else {}
     if isinstance(config, PpoConfig):
@@ -132,27 +207,17 @@ def config_of(run: Run) -> Any:
         return None
 
 
-def _charts(context: Context, now: Now, old: dict[str, Any], marks: dict[str, Any], found: Drawing) -> None:
-    """The charts, where there are new steps."""
-    newest, before = now.newest, old.get("charts")
-    if newest is None:
-        if before != "none":
-            found |= {f"slot{number}": gr.Column(visible=False) for number in range(training_charts.SLOTS)}
-        marks["charts"] = "none"
-        return
-    if isinstance(before, list):
-        fresh = newest - before[0]
-        if fresh == 0 or (0 < fresh < newest // COARSE and before[1] == now.state):
-            return
-    marks["charts"] = [newest, now.state]
-    shown = _plots(context, now.run, newest)
+def _charts(context: Context, now: Now, before: list[Any] | None, found: Drawing) -> None:
+    """The charts; their headings and places only where there were none. before: the mark of those that are shown."""
+    shown = [] if now.newest is None else _plots(context, now.run, now.newest)
+    places_too = before is None or before[0] is None or not shown
     for number in range(training_charts.SLOTS):
+        if places_too:
+            found[f"slot{number}"] = gr.Column(visible=number < len(shown))
         if number < len(shown):
             plot, values = shown[number]
             found[f"plot{number}"] = values
-        if not isinstance(before, list):
-            found[f"slot{number}"] = gr.Column(visible=number < len(shown))
-            if number < len(shown):
+            if places_too:
                 found[f"said{number}"] = f"### {plot.title}\n\n{plot.good} Unit: {plot.unit}; by step."
 
 
@@ -163,19 +228,16 @@ _KEPT_LOCK = Lock()
 def _plots(context: Context, run: Run, newest: int) -> list[tuple[training_charts.Plot, Any]]:
     """Each chart with its values as the browser takes them; made once for all who look at the same step."""
     key = (str(context.store.data), run.id, newest)
-    with _KEPT_LOCK:
-        if key in _KEPT:
-            return _KEPT[key]
-    config = config_of(run)
-    limit = config.alarms.kl_nats_per_sequence if isinstance(config, PpoConfig) else None
-    chosen = training_charts.plots(run.stage, metrics.names(context.store, run.id))
-    points = metrics.points(context.store, run.id, training_charts.wanted(chosen))
-    made = [(plot, as_sent(training_charts.frame(plot, points, limit))) for plot in chosen]
-    with _KEPT_LOCK:
-        _KEPT[key] = made
-        while len(_KEPT) > MOST_KEPT:
-            _KEPT.popitem(last=False)
-    return made
+    with _KEPT_LOCK:  # held meanwhile: those who ask at the same time wait for the one who makes them
+        if key not in _KEPT:
+            config = config_of(run)
+            limit = config.alarms.kl_nats_per_sequence if isinstance(config, PpoConfig) else None
+            chosen = training_charts.plots(run.stage, metrics.names(context.store, run.id))
+            points = metrics.points(context.store, run.id, training_charts.wanted(chosen))
+            _KEPT[key] = [(plot, as_sent(training_charts.frame(plot, points, limit))) for plot in chosen]
+            while len(_KEPT) > MOST_KEPT:
+                _KEPT.popitem(last=False)
+        return _KEPT[key]
 
 
 def as_sent(frame: Any) -> dict[str, Any]:
@@ -185,34 +247,9 @@ def as_sent(frame: Any) -> dict[str, Any]:
     return sent if isinstance(sent, dict) else sent.model_dump()
 
 
-def _details(
-    context: Context, now: Now, old: dict[str, Any], marks: dict[str, Any], found: Drawing, *, with_log: bool
-) -> None:
-    """Samples, events and the log, each where it is new."""
-    run = now.run
-    if not old:
-        found["details"] = gr.Column(visible=True)
-        link = context.url(f"download/training/{run.id}/log")
-        found["log_link"] = f"[Download the whole log]({link})"
-        found["log"] = ""
-    file = Path(run.folder) / "samples.jsonl"
-    if run.stage != "ppo":
-        mark: Any = "none"
-    else:
-        mark = list(training_files.mark_of(file) or ())
-    marks["samples"] = mark
-    if old.get("samples") != mark:
-        step, rows = (None, []) if mark == "none" else training_files.samples(file)
-        said = f"Now: step {step:,}." if step else "Those of now come after the next measurement."
-        found["samples_said"] = gr.Markdown(
-            f"### Answers to test prompts, before and now\n\n{said}", visible=bool(rows)
-        )
-        found["samples"] = gr.Dataframe(rows, visible=bool(rows))
-    events = metrics.events(context.store, run.id, limit=60)
-    marks["events"] = [len(events), events[0].at if events else 0]
-    if old.get("events") != marks["events"]:
-        found["events"] = training_words.event_lines(events)
-    log = logs.path_of(context.store.data, run.id)
-    marks["log"] = list(training_files.mark_of(log) or ()) if with_log else None
-    if with_log and (old.get("log") is None or old.get("log") != marks["log"]):
-        found["log"] = training_files.log_tail(log)
+def _samples(run: Run, found: Drawing) -> None:
+    """Answers before and now."""
+    step, rows = training_files.samples(Path(run.folder) / "samples.jsonl") if run.stage == "ppo" else (None, [])
+    said = f"Now: step {step:,}." if step else "Those of now come after the next measurement."
+    found["samples_said"] = gr.Markdown(f"### Answers to test prompts, before and now\n\n{said}", visible=bool(rows))
+    found["samples"] = gr.Dataframe(rows, visible=bool(rows))

@@ -192,8 +192,9 @@ class Page:
     """What the page's script knows of the server: which functions its timers call, with which inputs."""
 
     strip: int
-    training: int
-    inputs: list[str]
+    pulse: int
+    draw: int
+    inputs: dict[int, list[str]]
 
     @classmethod
     def of(cls, client: httpx.Client) -> "Page":
@@ -205,8 +206,11 @@ class Page:
             for one in config["dependencies"]
             if any(t[1] == "tick" for t in one["targets"])
         }
-        training = ticks["training-run"]
-        return cls(ticks["strip"]["id"], training["id"], [names[number] for number in training["inputs"]])
+        pulse = ticks["training-progress"]
+        (beat,) = (number for number, name in names.items() if name == "training-pulse")
+        (draw,) = (one for one in config["dependencies"] if [beat, "change"] in one["targets"])
+        asked = {one["id"]: [names[number] for number in one["inputs"]] for one in (pulse, draw)}
+        return cls(ticks["strip"]["id"], pulse["id"], draw["id"], asked)
 
 
 @dataclass
@@ -219,39 +223,46 @@ class Load:
     failures: int = 0
     bytes: int = 0
 
-    async def ask(self, kind: str, request: httpx.Request) -> None:
-        """One request, its time entered under `kind`."""
+    async def ask(self, kind: str, request: httpx.Request) -> list[Any]:
+        """What one request is answered with, its time entered under `kind`; nothing where it failed."""
         began = time.perf_counter()
         try:
             answer = await self.client.send(request)
-            self.times[kind].append(time.perf_counter() - began)
-            self.failures += answer.status_code != 200 or (kind != "health" and "error" in answer.json())
-            self.bytes += len(answer.content)
         except httpx.HTTPError:
             self.failures += 1
+            return []
+        self.times[kind].append(time.perf_counter() - began)
+        self.bytes += len(answer.content)
+        told = answer.json() if kind != "health" else {}
+        failed = answer.status_code != 200 or "error" in told
+        self.failures += failed
+        return [] if failed else told.get("data", [])
 
     async def person(self, number: int, run_id: int, cookie: str, until: float) -> None:
         """Somebody with the Training tab open: it and the strip are drawn every three seconds, as the browser does."""
         headers = {"cookie": f"{COOKIE}={cookie}"}
-        chance, first, health_at = random.Random(number), True, 0.0
-        await asyncio.sleep(chance.uniform(0, TICK_S))
+        beat, health_at = "", 0.0
+        await asyncio.sleep(random.Random(number).uniform(0, TICK_S))
 
-        def call(index: int, values: list[Any]) -> httpx.Request:
+        def call(index: int) -> httpx.Request:
+            values = [run_id if name == "page-run" else None for name in self.page.inputs.get(index, [])]
             body = {"fn_index": index, "data": values, "session_hash": f"load{number}", "event_data": None}
             return self.client.build_request("POST", "/gradio_api/run/predict", json=body, headers=headers)
 
-        asked = [run_id if name == "page-run" else None for name in self.page.inputs]
+        async def tab() -> None:
+            nonlocal beat
+            told = await self.ask("progress", call(self.page.pulse))
+            if told and told[1] != beat:
+                await self.ask("charts and all" if beat else "first drawing", call(self.page.draw))
+                beat = told[1]
+
         while time.monotonic() < until:
             began = time.monotonic()
-            together = [
-                self.ask("first drawing" if first else "training", call(self.page.training, asked)),
-                self.ask("strip", call(self.page.strip, [])),
-            ]
+            together = [tab(), self.ask("strip", call(self.page.strip))]
             if began - health_at > HEALTH_S:
                 together.append(self.ask("health", self.client.build_request("GET", "/healthz")))
                 health_at = began
             await asyncio.gather(*together)
-            first = False
             await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - began)))
 
 

@@ -21,6 +21,6 @@ def test_people_are_answered_while_a_training_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     found = json.loads(record.read_text(encoding="utf-8"))
     assert found["failures"] == 0
-    assert {"first drawing", "training", "strip", "health"} <= found["answers"].keys()
+    assert {"first drawing", "progress", "strip", "health"} <= found["answers"].keys()
     assert min(found["steps"].values()) > 0
     assert "A training step" in done.stdout

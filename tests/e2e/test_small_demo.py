@@ -9,7 +9,7 @@ import pytest
 
 from appliance.config import PpoConfig, RewardConfig, SftConfig, load, to_yaml
 from appliance.data import films
-from appliance.stages import demo
+from appliance.stages import demo, demo_ppo
 
 SMALL = {
     "sft": {"training": {"max_steps": 4}},
@@ -106,7 +106,7 @@ def test_the_demo_s_configs_are_what_the_command_line_would_take(tmp_path):
 
 def test_the_demo_has_at_least_four_thousand_reviews_and_fifteen_prompts_with_eight_answers():
     assert demo.REVIEWS >= 4000
-    assert (demo.REPORT_PROMPTS, demo.REPORT_SAMPLES) == (15, 8)
+    assert (demo_ppo.REPORT_PROMPTS, demo_ppo.REPORT_SAMPLES) == (15, 8)
 
 
 def test_without_out_each_demo_gets_a_new_folder(small, command, tmp_path, monkeypatch):
@@ -121,3 +121,18 @@ def test_without_out_each_demo_gets_a_new_folder(small, command, tmp_path, monke
     run: Callable[..., Any] = command
     assert [run("demo").code, run("demo").code] == [130, 130]
     assert begun == [tmp_path / "appliance-data" / "demo", tmp_path / "appliance-data" / "demo-2"]
+
+
+def test_the_models_alone_are_made_once_and_ppo_is_left_to_another(small, command, tmp_path):
+    out = tmp_path / "example"
+    ended = command("demo", "--models-only", "--out", str(out), "--seed", "2")
+    assert ended.code == 0, ended.err
+    assert not (out / "ppo").exists()
+    assert json.loads((out / "status.json").read_text())["state"] == "done"
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
+    assert {"start", "sft", "reward"} <= {file.relative_to(out).parts[0] for file in before}
+    assert command("demo", "--models-only", "--out", str(out), "--seed", "2").code == 0
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == before
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 3

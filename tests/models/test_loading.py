@@ -23,6 +23,7 @@ from appliance.models.loading import (
     original_activation,
     resolve,
 )
+from appliance.stages.export import save_model
 
 
 @pytest.fixture
@@ -353,6 +354,31 @@ def test_an_activation_is_replaced_by_an_equal_faster_one_and_its_name_kept(fold
     for name in ("llama", "opt"):
         loaded = load_policy_model(str(folder_of(name)), None)
         assert original_activation(loaded.folder) == {}
+
+
+def test_classifiers_and_encoder_decoders_get_the_faster_activation_too(folder_of, copy_of):
+    t5 = load_policy_model(str(folder_of("t5")), None)
+    assert t5.model.config.dense_act_fn == "gelu_pytorch_tanh"
+    assert {type(m).__name__ for m in t5.model.modules() if "GELU" in type(m).__name__} == {"GELUTanh"}
+    assert original_activation(t5.folder) == {"dense_act_fn": "gelu_new"}
+    folder = copy_of("gpt2")
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, pad_token_id=0).eval()
+    plain.save_pretrained(folder)
+    for loaded in (load_new_reward_model(str(folder)), load_classifier(str(folder))):
+        assert loaded.model.config.activation_function == "gelu_pytorch_tanh"
+        ids = torch.arange(2, 12)[None]
+        with torch.no_grad():
+            found, expected = loaded.model.eval()(input_ids=ids).logits, plain(input_ids=ids).logits
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_what_is_saved_has_the_activation_of_its_source(folder_of, tmp_path):
+    for name, key in (("gpt2", "activation_function"), ("t5", "dense_act_fn")):
+        loaded = load_policy_model(str(folder_of(name)), None)
+        save_model(loaded.model, loaded.tokenizer, tmp_path / name, source=loaded.folder)
+        assert getattr(AutoConfig.from_pretrained(tmp_path / name), key) == "gelu_new"
+        assert "gelu_pytorch_tanh" not in (tmp_path / name / "config.json").read_text()
+        assert getattr(loaded.model.config, key) == "gelu_pytorch_tanh"  # in memory it goes on as it was
 
 
 def test_a_new_reward_model_has_the_folder_s_trunk_and_one_new_score(folder_of):

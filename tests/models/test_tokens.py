@@ -8,12 +8,14 @@ from transformers import PreTrainedTokenizerFast
 
 from appliance.config.base import TokenRange
 from appliance.errors import DataError
+from appliance.models import tokens
 from appliance.models.tokens import (
     check_context,
     context_tokens,
     decoder,
     stop_ids,
     to_text,
+    token_ids,
     tokenize_prompts,
 )
 
@@ -138,3 +140,27 @@ def test_characters_split_between_prompt_and_response_are_read_apart():
     first, second, third = decoder(tokenizer)([ids[:2], ids[:3], ids[:1]], [ids[2:], ids[3:], ids[1:]])
     assert first.endswith(" y")  # the torn letter is lost, the rest is not
     assert (second, third) == (" y", "ü y")
+
+
+def test_texts_are_tokenized_in_blocks_and_keep_their_order(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokens, "BLOCK", 2)
+    sizes = []
+
+    def seen(texts: list[str], **options: bool) -> dict[str, list[list[int]]]:
+        sizes.append(len(texts))
+        return tokenizer(texts, **options)
+
+    assert list(token_ids(seen, TEXTS[:3])) == [tokenizer(text)["input_ids"] for text in TEXTS[:3]]
+    assert sizes == [2, 1]
+    assert list(token_ids(seen, [])) == []
+
+
+def test_a_prompt_whose_response_stands_apart_ends_with_a_space(tokenizer):
+    # what judges prompt and response together joins them as they are: "w0 w1" and "w2" must not become "w1w2"
+    found = tokenize_prompts(
+        tokenizer, ["w0 w1", "w0\n", "w0 w1 w2"], length=TokenRange(low=1, high=2), seed=1, apart=True
+    )
+    assert all(text[-1].isspace() for text in found.texts)
+    assert found.texts[1] == "w0\n"
+    whole = tokenize_prompts(tokenizer, ["w0 w1"], length=None, seed=1, apart=True)
+    assert (whole.texts, whole.ids) == (["w0 w1 "], [FIRST[:2]])

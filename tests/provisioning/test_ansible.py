@@ -1,7 +1,9 @@
 """ansible/ by ansible-lint and ansible's own syntax check; test_play.py really runs it."""
 
+import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,10 @@ def copied(provisioning: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def lint(tool, folder: Path):
+def lint(tool, folder: Path, *files: str):
     # Its cache and git probes stay out of the home folder of whoever runs the tests.
     home = {"HOME": str(folder.parent), "ANSIBLE_HOME": str(folder.parent / "home")}
-    return tool("ansible-lint", "--offline", "--profile", "production", "--nocolor", "-q", cwd=folder, **home)
+    return tool("ansible-lint", "--offline", "--profile", "production", "--nocolor", "-q", *files, cwd=folder, **home)
 
 
 def test_ansible_lint_finds_nothing(tool, copied: Path):
@@ -33,7 +35,7 @@ def test_ansible_lint_finds_nothing(tool, copied: Path):
 def test_ansible_lint_finds_a_fault(tool, copied: Path):
     tasks = copied / "roles/appliance/tasks/main.yml"
     tasks.write_text(tasks.read_text() + "\n- name: Bad\n  shell: echo hello > /tmp/x\n")
-    done = lint(tool, copied)
+    done = lint(tool, copied, "roles/appliance/tasks/main.yml")
     assert done.returncode != 0
     assert "fqcn" in done.stdout
 
@@ -50,9 +52,11 @@ def test_a_misspelt_module_is_found(tool, copied: Path):
 
 
 def test_a_variable_of_the_wrong_kind_is_refused_before_anything_happens(tool, copied: Path):
-    wrong = ["-e", '{"gpu_driver_branch": "515"}', "-e", "ansible_connection=local", "-e", "ansible_become=false"]
-    done = tool("ansible-playbook", "site.yml", *wrong, "-t", "gpu_driver", "-e", "gather_facts=false", cwd=copied)
+    here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    wrong = json.dumps({"gpu_driver_branch": "515", **here})
+    done = tool("ansible-playbook", "site.yml", "-t", "gpu_driver", "--check", "-e", wrong, cwd=copied)
     assert done.returncode != 0
+    assert "ok=1 " in done.stdout.replace("\n", " ")  # the facts, and nothing after them
     assert "value of gpu_driver_branch must be one of: 580" in done.stdout.replace("\n", " ")
 
 

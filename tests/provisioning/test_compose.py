@@ -67,7 +67,9 @@ def test_a_broken_file_is_refused(accepted, repository: Path, good: str, bad: st
 @pytest.mark.parametrize("name", NAMES)
 def test_services_depend_on_services_that_exist(repository: Path, name: str):
     services = compose((repository / name).read_text())["services"]
-    known = set(services) | (set() if name in ALONE else set(compose((repository / "compose.yaml").read_text())["services"]))
+    known = set(services) | (
+        set() if name in ALONE else set(compose((repository / "compose.yaml").read_text())["services"])
+    )
     wanted = {other for service in services.values() for other in service.get("depends_on", {})}
     assert wanted <= known
 
@@ -84,7 +86,9 @@ def test_every_service_is_shut_in(repository: Path, name: str):
 
 @pytest.mark.parametrize("name", ALONE)
 def test_only_the_page_is_published_and_only_here(repository: Path, name: str):
-    ports = {s: read["ports"] for s, read in compose((repository / name).read_text())["services"].items() if "ports" in read}
+    ports = {
+        s: read["ports"] for s, read in compose((repository / name).read_text())["services"].items() if "ports" in read
+    }
     assert ports == {"serve": ["127.0.0.1:7860:7860"]}
 
 

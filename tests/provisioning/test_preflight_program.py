@@ -69,7 +69,13 @@ def test_without_it_the_image_is_asked(provisioning: Path, root: Path, tmp_path:
     code, report, motd = boot(provisioning, root, str(tmp_path / "bin"))
     assert (code, report["verdict"]) == (0, "ready")
     assert "ready" in motd
-    assert (tmp_path / "bin/asked").read_text().split()[-5:] == ["preflight", "preflight", "--stage", "container", "--json"]
+    assert (tmp_path / "bin/asked").read_text().split()[-5:] == [
+        "preflight",
+        "preflight",
+        "--stage",
+        "container",
+        "--json",
+    ]
 
 
 def test_a_program_that_prints_nonsense_is_not_measured(provisioning: Path, root: Path):

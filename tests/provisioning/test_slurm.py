@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from appliance.cli.train import train
 from appliance.cli.serve_reward import serve_reward
+from appliance.cli.train import train
 
 
 @pytest.fixture
@@ -16,7 +16,8 @@ def submit(provisioning: Path, tmp_path: Path):
     """submit(script, **environment) -> the finished script; srun's calls stand in tmp_path/calls."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    srun = '#!/usr/bin/env bash\necho "$*" >> "$CALLS"\ncase "$*" in *serve-reward*) [ "${SERVER:-}" = dies ] || sleep 30;; esac\n'
+    server = '*serve-reward*) [ "${SERVER:-}" = dies ] || exec /bin/sleep 30;;'
+    srun = f'#!/usr/bin/env bash\necho "$*" >> "$CALLS"\ncase "$*" in {server} esac\n'
     for name, text in {
         "srun": srun,
         "scontrol": "#!/usr/bin/env bash\nprintf 'node1\\nnode2\\n'\n",
@@ -65,6 +66,8 @@ def test_a_task_of_the_sweep_sets_its_own_line_and_resumes(submit, tmp_path: Pat
     assert words[5:9] == ["--set", "seed=2", "--set", "kl.coef=0.05"]
     assert words[9:] == ["--resume", "--run-dir", f"{tmp_path}/data/sweep-7-2"]
     known(words, train)
+    done = submit("sweep.sbatch", CONFIG="c.yaml", SWEEP="sweep.txt", NAME="week", **array)
+    assert (tmp_path / "calls").read_text().splitlines()[1].endswith(f"{tmp_path}/data/sweep-week-2")
 
 
 def test_a_task_without_a_line_ends_with_what_is_missing(submit, tmp_path: Path):

@@ -192,7 +192,15 @@ def plan(tool, provisioning: Path, tmp_path_factory: pytest.TempPathFactory):
     def run(**variables: Any):
         options = [f"-var={name}={json.dumps(v) if not isinstance(v, str) else v}" for name, v in variables.items()]
         arguments = ["-var-file=terraform.tfvars.example", *options, "-input=false", "-no-color", "-lock=false"]
-        return tool("terraform", "apply", "-auto-approve", *arguments, cwd=place, CHECKPOINT_DISABLE="1", TF_CLI_CONFIG_FILE="/dev/null")
+        return tool(
+            "terraform",
+            "apply",
+            "-auto-approve",
+            *arguments,
+            cwd=place,
+            CHECKPOINT_DISABLE="1",
+            TF_CLI_CONFIG_FILE="/dev/null",
+        )
 
     run.folder = place
     return run

@@ -226,6 +226,21 @@ def test_the_queue_refuses_what_is_over_its_room(scorer):
         made.submit(["p"], ["r"])
 
 
+def test_a_request_that_nobody_waits_for_any_more_is_left_out(scorer):
+    made = reward.Scorer(scorer, batch=2, waiting=9, counters=reward.Counters(), notice=print)
+    scorer.free.clear()
+    first = made.submit(["p"], ["r"])
+    assert scorer.began.wait(10)
+    gone = made.submit(["p", "p"], ["r", "r"])
+    assert gone.cancel()
+    scorer.free.set()
+    assert first.result(10) == [11.0]
+    assert made.submit(["p"], ["r r"]).result(10) == [21.0]
+    assert ["r", "r"] not in scorer.batches
+    wait_until(lambda: made.texts == 0)
+    made.close()
+
+
 def test_a_token_is_asked_for(scorer):
     server = Running(scorer, token="s3cret")
     try:

@@ -88,3 +88,12 @@ def test_held_out_ties_alone_are_no_measure():
         split(ties, config())
     with pytest.raises(DataError, match="all 3 rankings have one prompt"):
         split([Ranking("p", ("a", "b", str(i)), (1, 2, 3)) for i in range(3)], config())
+
+
+def test_whole_texts_that_begin_alike_are_of_one_prompt():
+    first = pair("", "Question: why?\nAnswer: so it is", "Question: why?\nAnswer: no")
+    second = pair("", "Question: why?\nAnswer: because", "Question: why?\nAnswer: nothing")
+    assert key_of(first) == key_of(second) == "Question: why? Answer:"
+    assert key_of(pair("", "The sky is blue.", "The sky is green.")) == "The sky is"
+    assert key_of(pair("", "I liked it", "I did not")) == "I liked it"  # one word says nothing
+    assert key_of(pair(" \n", "a", "b")) == "a"

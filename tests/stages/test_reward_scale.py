@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from appliance.config import RewardConfig
+from appliance.config.ppo import Lora
 from appliance.data.preferences import Ranking
-from appliance.errors import DataError
+from appliance.errors import ApplianceError, DataError
+from appliance.models.adapters import with_adapters
+from appliance.models.loading import load_policy_model
 from appliance.stages.reward_scale import Samples, held_out_samples, policy_samples, scale
 
 HELD_OUT = [Ranking(f"w{i} w{i + 1}", ("w50", "w60"), (1, 2)) for i in range(5)]
@@ -69,3 +72,29 @@ def test_mean_and_std_are_of_all_samples_and_equal_scores_have_std_1():
     found = scale(lambda prompts, responses: torch.tensor([1.0, 3.0, 5.0, 7.0]), samples)
     assert found == {"mean": 4.0, "std": pytest.approx(5**0.5), "measured_on": samples.measured_on}
     assert scale(lambda prompts, responses: torch.full((4,), 2.5), samples)["std"] == 1.0
+
+
+def test_a_score_that_is_not_finite_is_no_scale():
+    samples = Samples(["p"] * 2, ["a", "b"], {"what": "these", "samples": 2})
+    with pytest.raises(ApplianceError, match="the reward model gave nan for 1 of 2 texts, first 'pb'"):
+        scale(lambda prompts, responses: torch.tensor([1.0, float("nan")]), samples)
+
+
+def test_the_starting_policy_may_go_on_from_an_adapter(written, folder_of, tmp_path):
+    lm = load_policy_model(str(folder_of("gpt2")), None).model
+    adapted = with_adapters(lm, Lora(rank=2, alpha=16))
+    with torch.no_grad():
+        for name, weights in adapted.named_parameters():
+            if "lora_B" in name:
+                weights.fill_(0.5)
+    adapted.save_pretrained(tmp_path / "adapter")
+    policy = {"model": str(folder_of("gpt2"))}
+    found = written(policy=policy | {"adapter": str(tmp_path / "adapter")})
+    assert found.prompts == written(policy=policy).prompts
+    assert found.responses != written(policy=policy).responses
+    assert found.measured_on["adapter"] == str(tmp_path / "adapter")
+
+
+def test_an_encoder_decoder_s_prompts_end_before_its_responses(written, folder_of):
+    found = written(policy={"model": str(folder_of("t5"))})
+    assert all(prompt.endswith(" ") for prompt in found.prompts)

@@ -2,6 +2,9 @@
 
 import re
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
@@ -294,3 +297,13 @@ def test_a_restart_keeps_people_signed_in_and_empties_the_incoming_folder(make_s
     assert site.log.count("/join?token=") == 1  # only where there is no user yet
     assert site.stop() == 0
     assert PASSWORD not in site.log
+
+
+def test_a_second_server_on_the_port_fails_and_leaves_the_first_alone(site):
+    (path,) = upload(site.client("trainer")).json()
+    command = [sys.executable, "-m", "appliance", "serve", "--port", str(site.port)]
+    done = subprocess.run(command, env=site.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{site.port} cannot be listened on" in done.stderr
+    assert "choose another --port" in done.stderr
+    assert Path(path).is_file()

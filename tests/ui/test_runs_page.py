@@ -81,7 +81,7 @@ def test_the_list_is_searched_and_a_row_opens_its_run(site, browser_page, made):
     page.locator("#runs-search input, #runs-search textarea").fill("SUPPORT-o")
     expect(page.locator("#runs-said")).to_contain_text("1 of 3 runs fit")
     expect(table).not_to_contain_text("support-two")
-    table.get_by_text("support-one").first.click()
+    table.locator("[data-testid^=cell-]", has_text="support-one").first.click()
     expect(page.locator("#runs-about")).to_contain_text("started by trainer")
     expect(page).to_have_url(f"{site.url}/?tab=runs&run={made[0]}")
 

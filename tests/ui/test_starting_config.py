@@ -62,9 +62,7 @@ def model(settings, name, config, *, reward=None, pickle=False):
 @pytest.fixture
 def chosen(store, settings, member):
     """A draft with prompts, a starting model and a reward model."""
-    kept = starting_prompts.keep_text(
-        store, "".join(f"prompt number {n}\n" for n in range(40)), "p.txt", member.id
-    )
+    kept = starting_prompts.keep_text(store, "".join(f"prompt number {n}\n" for n in range(40)), "p.txt", member.id)
     policy = model(settings, "small", GPT2)
     scorer = model(settings, "kind", {"architectures": ["DistilBertForSequenceClassification"]}, reward={"mean": 0})
     return starting_draft.change(store.data, member.id, dataset=kept.id, policy=policy, models={scorer: {}})

@@ -166,13 +166,27 @@ def test_a_second_drawing_sends_only_what_is_new(store):
     first = draw(store)
     assert first["shown"] == number
     assert {"head", "plot0", "plot3", "samples", "events", "chosen"} <= first.keys()
-    assert set(draw(store, drawn=first["drawn"])) == {"progress", "drawn"}
+    assert draw(store, drawn=first["drawn"]) == {}
     folder.append("metrics.jsonl", {"step": 4, **POINT})
     metrics.ingest(store, number, folder)
     again = draw(store, drawn=first["drawn"])
     assert {"head", "plot0"} <= again.keys()
     assert "samples" not in again
     assert json.loads(json.dumps(again["drawn"])) == again["drawn"]  # marks are plain values
+
+
+def test_the_pulse_changes_when_there_is_something_to_draw(store):
+    looked = Looked(store)
+    assert training_drawing.pulse(looked, None, with_log=False) == ("", "none")
+    number, folder = enter(store)
+    shown, first = training_drawing.pulse(looked, number, with_log=False)
+    assert "Step 3 of 10" in shown
+    assert training_drawing.pulse(looked, number, with_log=False)[1] == first
+    folder.append("metrics.jsonl", {"step": 4, **POINT})
+    metrics.ingest(store, number, folder)
+    second = training_drawing.pulse(looked, number, with_log=False)[1]
+    runs.ask_stop(store, number)
+    assert len({first, second, training_drawing.pulse(looked, number, with_log=False)[1]}) == 3
 
 
 def test_the_marks_hold_no_text_of_the_run(store):
@@ -186,7 +200,7 @@ def test_on_a_long_run_the_charts_wait_for_a_visible_change(store):
     first = draw(store)
     folder.append("metrics.jsonl", {"step": 501, **POINT})
     metrics.ingest(store, number, folder)
-    assert "plot0" not in draw(store, drawn=first["drawn"])  # one in 500 is less than one in 200
+    assert draw(store, drawn=first["drawn"]) == {}  # 500 // 200: every second step
     folder.append("metrics.jsonl", {"step": 502, **POINT})
     metrics.ingest(store, number, folder)
     assert "plot0" in draw(store, drawn=first["drawn"])

@@ -14,7 +14,7 @@ from appliance.store import audit, runs
 from appliance.store.users import Member
 from appliance.ui import training_again, training_drawing, training_files
 from appliance.ui.access import allowed, require
-from appliance.ui.context import Context
+from appliance.ui.context import SILENT, Context
 from appliance.ui.desk import Desk
 from appliance.ui.downloads import attachment
 from appliance.ui.submitting import stage_of_submitted
@@ -87,7 +87,15 @@ def build(context: Context) -> None:
     def choose(member: Member, picked: int | None) -> Any:
         return picked
 
-    context.draw(draw, inputs=[context.run, parts["drawn"], log_open], outputs=list(parts.values()), every_s=3)
+    @allowed(*ROLES, quiet=True)
+    def pulse(member: Member, run_id: int | None, with_log: bool) -> tuple[str, str]:
+        return training_drawing.shared_pulse(context, run_id, with_log=bool(with_log))
+
+    asked = [context.run, parts["drawn"], log_open]
+    beat = gr.Textbox("", visible="hidden", label="Pulse", elem_id="training-pulse")
+    context.draw(draw, inputs=asked, outputs=list(parts.values()))
+    context.draw(pulse, inputs=[context.run, log_open], outputs=[parts["progress"], beat], every_s=3)
+    beat.change(draw, asked, list(parts.values()), **SILENT)
     context.after(parts["chosen"].input(choose, parts["chosen"], context.run, show_progress="hidden"))
     opened = context.after(log_box.expand(_mark(True), None, log_open, show_progress="hidden"))
     opened.then(None, None, None, js=TO_THE_END, api_visibility="private")
