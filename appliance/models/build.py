@@ -15,6 +15,7 @@ from appliance.models.precision import Precision
 from appliance.models.quantized import NO_QUANTIZE
 from appliance.models.start import adapter_folder, frozen_dtype
 from appliance.models.top_layers import TopLayers
+from appliance.rewards.trained import scale_of
 
 
 def build_policy(config: PpoConfig, precision: Precision) -> tuple[Policy, Loaded]:
@@ -74,4 +75,7 @@ def _critic(config: PpoConfig, lm: PreTrainedModel, tokenizer: PreTrainedTokeniz
             f"critic.model {config.critic.model} ({type(loaded.model).__name__}) does not score the last token with one number",
             "give a decoder trained by `appliance train reward`, or use kind: value_head",
         )
-    return SeparateCritic(loaded.model.base_model.requires_grad_(True), score.weight[0].detach().clone())
+    mean, std = scale_of(loaded.folder)  # its scores reach PPO normalized: values begin in the same unit
+    critic = SeparateCritic(loaded.model.base_model.requires_grad_(True), score.weight[0].detach() / std)
+    torch.nn.init.constant_(critic.head.bias, -mean / std)
+    return critic

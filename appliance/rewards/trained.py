@@ -38,7 +38,7 @@ def make(options: Options, device: torch.device) -> ScoreFn:
             f"{loaded.folder} has {outputs} outputs; a reward model has 1",
             "use the source classifier with a label, or give the folder of an `appliance train reward` run",
         )
-    mean, std = _scale(loaded.folder / SCALE_FILE)
+    mean, std = scale_of(loaded.folder)
     read = logits_reader(loaded, options, device)
 
     def score(prompts: list[str], responses: list[str]) -> Tensor:
@@ -54,7 +54,12 @@ def _model_of(model: str) -> str:
     return str(inner) if inner.is_dir() and not (folder / "config.json").exists() else model
 
 
-def _scale(file: Path) -> tuple[float, float]:
+def scale_of(folder: Path) -> tuple[float, float]:
+    """Mean and standard deviation that a reward model's scores are normalized by; 0 and 1 without a reward.json.
+
+    Raises ModelError for a file that cannot be used.
+    """
+    file = folder / SCALE_FILE
     if not file.exists():
         return 0.0, 1.0
     again = "train the reward model again, or delete the file to use raw scores"

@@ -15,29 +15,21 @@ import stat
 import tarfile
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from appliance import __version__
 from appliance.errors import ApplianceError
 from appliance.settings import Settings
 from appliance.store import backup_tables, migration
+from appliance.store.backup_format import DATA, FORMAT, HEADER, MANIFEST, TABLES, WITHOUT, left_out
 from appliance.store.db import Store, reachable
 from appliance.store.files import explained
 from appliance.store.runs import RESERVED
 
-FORMAT = 1
-HEADER, MANIFEST, TABLES, DATA = "backup.json", "manifest.json", "database", "data"
-WITHOUT = ("checkpoints", "models")
-"""What may be left out: checkpoints (runs then cannot be continued); starting models that lie in models/."""
-
-NEVER = ("secret.key", "incoming", "workers", "backups", "serve.log")
-"""At the top of the data folder: secrets, what is on its way in, locks, other backups."""
-
-CHUNK = 1 << 20
 SMALL = 8 << 20
 """Files up to this size, in bytes, are read whole: a log may grow or be cut while it is copied."""
 
@@ -145,10 +137,10 @@ class _Writer:
         self.tar, self.summary = tar, summary
         self.sums: dict[str, dict[str, Any]] = {}
 
-    def add(self, name: str, source: IO[bytes], size: int, changed: float) -> None:
+    def add(self, name: str, source: IO[bytes], size: int, changed: float, mode: int = 0o600) -> None:
         """Exactly `size` bytes of `source`. Raises ApplianceError when there are fewer."""
         info = tarfile.TarInfo(name)
-        info.size, info.mtime, info.mode = size, changed, 0o600  # type: ignore[assignment]
+        info.size, info.mtime, info.mode = size, changed, mode & 0o777  # type: ignore[assignment]
         summed = _Summing(source)
         try:
             self.tar.addfile(info, summed)  # type: ignore[arg-type]
@@ -259,21 +251,9 @@ class _Tree:
             content = source.read(size)
             if name.endswith(".jsonl") and parts[0] not in RESERVED:
                 content = content[: content.rfind(b"\n") + 1]  # the last line may be half written
-            self.writer.add(name, io.BytesIO(content), len(content), found.st_mtime)
+            self.writer.add(name, io.BytesIO(content), len(content), found.st_mtime, found.st_mode)
         else:
-            self.writer.add(name, source, size, found.st_mtime)
-
-
-def left_out(parts: tuple[str, ...], without: Collection[str] = (), database: str | None = None) -> bool:
-    """Whether a path of the data folder is never, or not this time, in a backup."""
-    top = parts[0]
-    if any(part.startswith(".") for part in parts) or top in NEVER or ".before-restore-" in top:
-        return True
-    if database is not None and (top == database or top.startswith((f"{database}-", f"{database}."))):
-        return True
-    if "models" in without and top == "models":
-        return True
-    return "checkpoints" in without and top not in RESERVED and "checkpoints" in parts[1:]
+            self.writer.add(name, source, size, found.st_mtime, found.st_mode)
 
 
 def _is_checkpoint(parts: tuple[str, ...]) -> bool:
@@ -289,21 +269,3 @@ def _complete(files: list[tuple[str, Any]]) -> bool:
     named = json.loads(manifest.read())
     manifest.seek(0)
     return set(named) <= set(opened)
-
-
-def check_name(name: str) -> tuple[str, ...]:
-    """A member's path in parts. Raises ApplianceError for one that no backup has: absolute, with .., a secret's."""
-    parts = PurePosixPath(name).parts
-    plain = bool(parts) and "/".join(parts) == name and ".." not in parts and "\\" not in name and "\0" not in name
-    inside = parts[:1] == (DATA,) and len(parts) > 1 and not left_out(parts[1:], (), "appliance.db")
-    table = len(parts) == 2 and parts[0] == TABLES and name.endswith(".jsonl")
-    if not plain or not (name in (HEADER, MANIFEST) or inside or table):
-        raise ApplianceError(
-            f"the backup holds {name[:120]!r}, which no backup of the appliance has", "take a backup that you trust"
-        )
-    return parts
-
-
-def iterate(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members; a damaged place ends the list or raises tarfile.TarError."""
-    yield from tar

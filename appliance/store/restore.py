@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from appliance.errors import ApplianceError
 from appliance.settings import Settings
 from appliance.store import backup_tables, migration
-from appliance.store.backup import CHUNK, DATA, FORMAT, HEADER, MANIFEST, TABLES, check_name
+from appliance.store.backup_format import CHUNK, DATA, FORMAT, HEADER, MANIFEST, TABLES, check_name
 from appliance.store.db import Store, reachable
 from appliance.store.files import explained
 from appliance.store.in_use import check_unused
@@ -76,6 +76,7 @@ def restore(file: Path, settings: Settings, *, clock: Callable[[], float] = time
         try:
             with reachable(store), _database(store, staged, header, found, moved, clock()) as commit:
                 check_unused(settings, but=store)
+                _give_to_owner(data, staged)
                 with swapped(data, staged / DATA, aside, inside=inside), ExitStack() as old_file:
                     if store.is_sqlite and store.file.parent != data:
                         old_file.enter_context(swapped_file(staged / "store.db", store.file, stamp))
@@ -97,7 +98,8 @@ def _unpack(file: Path, place: Path | None) -> tuple[Restored, dict[str, Any]]:
     header: dict[str, Any] | None = None
     told: dict[str, dict[str, Any]] | None = None
     if place is not None:
-        (place / DATA).mkdir(mode=0o700, parents=True)
+        place.mkdir(mode=0o700)
+        (place / DATA).mkdir()
     try:
         with tarfile.open(file, "r:*") as tar:
             for member in tar:
@@ -148,6 +150,7 @@ def _write(source: Any, target: Path | None, member: tarfile.TarInfo) -> dict[st
             out.write(chunk)
         out.flush()
         os.fsync(out.fileno())
+    target.chmod((member.mode & 0o755) | 0o600)
     os.utime(target, (member.mtime, member.mtime))  # runs are listed by the age of their config
     return {"size": size, "sha256": digest.hexdigest()}
 
@@ -243,6 +246,16 @@ def _entry(header: dict[str, Any], now: float) -> dict[str, Any]:
         "subject": made,
         "detail": None,
     }
+
+
+def _give_to_owner(data: Path, staged: Path) -> None:
+    """Let the new files belong to whom the data folder belongs: root may restore what another user serves."""
+    if os.geteuid() != 0 or not data.exists():
+        return
+    owner = data.stat()
+    for file in (staged, *staged.rglob("*")):
+        os.chown(file, owner.st_uid, owner.st_gid)
+    (staged / DATA).chmod(owner.st_mode & 0o777)
 
 
 def _mover(old: str, new: str) -> Callable[[str], str]:

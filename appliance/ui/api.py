@@ -26,7 +26,10 @@ from appliance.errors import ApplianceError, DataError
 from appliance.store import audit, datasets, metrics, runs, vote_batches, vote_records
 from appliance.store.schema import STATES, Dataset, Run
 from appliance.store.users import Member
+from appliance.ui import starting_draft
 from appliance.ui.access import desk_of, require
+from appliance.ui.starting_config import start
+from appliance.ui.starting_example import fill_example
 from appliance.ui.submitting import stage_of_submitted
 
 MOST_ROWS = 1_000_000
@@ -164,6 +167,16 @@ def create_run(request: Request, member: Trainer, new: NewRun) -> dict[str, Any]
         key=None if new.key is None else f"{member.id}:{new.key}"[:64],
         dataset_id=new.dataset_id,
     )
+    audit.record(desk.store, member, "start", run.name)
+    return as_run(run, queue_place=runs.queue_place(desk.store, run.id))
+
+
+@router.post("/example", status_code=201)
+def start_example(request: Request, member: Trainer) -> dict[str, Any]:
+    """The page's example: its small models where they are still to be made, then a PPO run on them. Returns that run."""
+    desk = desk_of(request)
+    fill_example(desk.store, member)
+    run, _ = start(desk.store, desk.settings, member, starting_draft.read(desk.store.data, member.id).key)
     audit.record(desk.store, member, "start", run.name)
     return as_run(run, queue_place=runs.queue_place(desk.store, run.id))
 

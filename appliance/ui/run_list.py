@@ -25,11 +25,11 @@ COLUMNS = (
     "Who",
     "State",
     "Score change",
-    "Win rate (votes)",
+    "Win rate",
     "Drift (nats)",
     "Time",
 )
-WIDTHS = ("60px", "180px", "140px", "160px", "140px", "110px", "150px", "160px", "120px", "120px")
+WIDTHS = ("55px", "160px", "100px", "162px", "128px", "110px", "130px", "100px", "125px", "100px")
 
 KINDS = {"ppo": "training", "reward": "scorer", "sft": "first lessons", "example": "example models"}
 """What the page calls a stage; the technical word follows in the run's own part of the tab."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -135,13 +136,21 @@ class LastStep:
                 return [gr.skip()] * len(self.ticking)
             return self._standing(member, draft, built)
 
-        @allowed(*ROLES)
-        def rename(member: Member, name: str) -> list[Any]:
+        def named(member: Member, name: str) -> bool:
+            """Enter the name; whether it is another one than before. A blur alone changes nothing."""
+            draft = starting_draft.read(data, member.id)
+            if draft.started is not None or name.strip() == build(store, settings, member, draft).config.name:
+                return False
             starting_draft.change(data, member.id, name=name.strip()[:48])
-            return draw(member)
+            return True
 
         @allowed(*ROLES)
-        def go(member: Member, key: str | None) -> list[Any]:
+        def rename(member: Member, name: str) -> list[Any]:
+            return draw(member) if named(member, name) else [gr.skip()] * len(everything)
+
+        @allowed(*ROLES)
+        def go(member: Member, key: str | None, name: str) -> list[Any]:
+            named(member, name)
             run, new = starting_config.start(store, settings, member, str(key))
             if new:
                 audit.record(store, member, "start", run.name, {"run": run.id, "stage": run.stage})
@@ -161,7 +170,7 @@ class LastStep:
         self.context.draw(look, outputs=self.ticking, every_s=2)
         self.name.submit(rename, self.name, everything, show_progress="hidden")
         self.name.blur(rename, self.name, everything, show_progress="hidden")
-        self.go.click(go, self.key, [*everything, *places], show_progress="minimal")
+        self.go.click(go, [self.key, self.name], [*everything, *places], show_progress="hidden")
         self.open.click(show, None, places, show_progress="hidden")
         self.new.click(another, None, everything, show_progress="hidden")
 
@@ -175,4 +184,6 @@ def score_text(answer: dict[str, Any]) -> str:
     """A score for the table; of a blend before its scales are measured, each part's own."""
     if answer.get("score") is not None:
         return f"{answer['score']:.3g}"
-    return ", ".join(f"{name} {score:.3g}" for name, score in (answer.get("parts") or {}).items())
+    return ", ".join(
+        f"{re.sub(r'-[0-9]$', '', name)} {score:.3g}" for name, score in (answer.get("parts") or {}).items()
+    )

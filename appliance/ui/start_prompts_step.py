@@ -9,20 +9,18 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from appliance.data import films
 from appliance.errors import ApplianceError
 from appliance.store import audit, datasets
 from appliance.store.users import Member
 from appliance.ui import starting_draft, starting_prompts
-from appliance.ui.access import allowed
+from appliance.ui.access import allowed, sentence
 from appliance.ui.context import Context
 from appliance.ui.starting_config import check_prompts, dataset_of, mine
 from appliance.ui.starting_draft import Draft
-from appliance.ui.starting_goal import example_cards, example_folder
+from appliance.ui.starting_example import fill_example
 from appliance.ui.starting_prompts import ENDINGS, FIXES
 
 ROLES = ("trainer", "admin")
-EXAMPLE_PROMPTS, EXAMPLE_SEED, EXAMPLE_FILE = 1000, 1, "film-review-openings.txt"
 EXAMPLE_SAID = (
     "**The example**: 1,000 beginnings of film reviews. A small model continues them, and learns to be kinder. It fills all "
     "four steps; the training takes a minute or two on a laptop."
@@ -166,30 +164,55 @@ class PromptsStep:
             starting_draft.go_to(data, member.id, 0, dataset=dataset.id, column=None, template="", example=False)
             return draw(member)
 
+        def refused(member: Member, what: str, error: ApplianceError) -> list[Any]:
+            """The tab as it was, with the reason where the summary stands: a toast would be gone while it is read."""
+            starting_draft.change(data, member.id, step=0)
+            updates = draw(member)
+            why = f"{what} {starting_prompts.plain(sentence(error.what))} {starting_prompts.plain(sentence(error.fix))}"
+            kept = updates[everything.index(self.summary)]
+            updates[everything.index(self.summary)] = f"{why}\n\n{kept}"
+            return updates
+
         @allowed(*ROLES)
         def uploaded(member: Member, path: str | None) -> list[Any]:
             if path is None:
                 return [gr.skip()] * len(everything)
-            with self.context.upload(member, path) as file:
-                return take(member, starting_prompts.keep(store, file, Path(path).name, member.id))
+            name = Path(path).name
+            try:
+                with self.context.upload(member, path) as file:
+                    return take(member, starting_prompts.keep(store, file, name, member.id))
+            except ApplianceError as error:
+                return refused(member, f"**{starting_prompts.plain(name)} was not taken.**", error)
 
         @allowed(*ROLES)
         def pasted(member: Member, text: str) -> list[Any]:
-            return take(member, starting_prompts.keep_text(store, text, "pasted.txt", member.id))
+            try:
+                return take(member, starting_prompts.keep_text(store, text, "pasted.txt", member.id))
+            except ApplianceError as error:
+                return refused(member, "**Not taken.**", error)
 
         @allowed(*ROLES)
         def earlier(member: Member, dataset_id: str | None) -> list[Any]:
             if dataset_id is not None:
                 dataset = datasets.get(store, dataset_id, owner_id=mine(member))
-                starting_draft.change(
-                    data, member.id, dataset=dataset.id, column=dataset.column, template="", example=False
+                starting_draft.go_to(
+                    data, member.id, 0, dataset=dataset.id, column=dataset.column, template="", example=False
                 )
             return draw(member)
 
+        def reread(member: Member, column: str | None, template: str) -> bool:
+            """Enter how the file is to be read; whether that is another way than before. A blur alone changes nothing."""
+            draft = starting_draft.read(data, member.id)
+            _, looked = dataset_of(store, member, draft)
+            wanted = template.strip() and template
+            if column in (None, draft.column, looked.checked.column) and wanted == draft.template:
+                return False
+            starting_draft.go_to(data, member.id, 0, column=column or draft.column, template=wanted)
+            return True
+
         @allowed(*ROLES)
         def read(member: Member, column: str | None, template: str) -> list[Any]:
-            starting_draft.change(data, member.id, column=column, template=template.strip() and template)
-            return draw(member)
+            return draw(member) if reread(member, column, template) else [gr.skip()] * len(everything)
 
         @allowed(*ROLES)
         def fix(member: Member, kind: str) -> list[Any]:
@@ -197,53 +220,30 @@ class PromptsStep:
             dataset, looked = dataset_of(store, member, draft)
             column = looked.checked.column
             made = starting_prompts.clean(store, dataset, column, draft.template, kind, member.id)
-            starting_draft.change(data, member.id, dataset=made.id, column=column)
+            starting_draft.go_to(data, member.id, 0, dataset=made.id, column=column)
             gr.Success(f"A copy without them was made: {made.rows:,} rows.")
             return draw(member)
 
         @allowed(*ROLES)
         def example(member: Member) -> list[Any]:
-            fill_example(self.context, member)
+            fill_example(self.context.store, member)
             return draw(member)
 
         @allowed(*ROLES)
-        def forward(member: Member) -> list[Any]:
+        def forward(member: Member, column: str | None, template: str) -> list[Any]:
+            reread(member, column, template)
             check_prompts(store, member, starting_draft.read(data, member.id))
             starting_draft.go_to(data, member.id, 1)
             return draw(member)
 
-        self.file.upload(uploaded, self.file, everything)
-        self.take.click(pasted, self.pasted, everything)
-        self.known.input(earlier, self.known, everything)
-        self.column.input(read, [self.column, self.template], everything)
+        reading: dict[str, Any] = {"show_progress": "full", "show_progress_on": self.summary}
+        self.file.upload(uploaded, self.file, everything, **reading)
+        self.take.click(pasted, self.pasted, everything, **reading)
+        self.known.input(earlier, self.known, everything, show_progress="hidden")
+        self.column.input(read, [self.column, self.template], everything, show_progress="hidden")
         self.template.blur(read, [self.column, self.template], everything, show_progress="hidden")
         self.template.submit(read, [self.column, self.template], everything, show_progress="hidden")
         for kind, button in self.fixes.items():
-            button.click(fix, gr.State(kind), everything)
-        self.example.click(example, None, everything)
-        self.next.click(forward, None, everything, show_progress="hidden")
-
-
-def fill_example(context: Context, member: Member) -> Draft:
-    """All four steps filled with the example; its prompts are kept in the store once for each user."""
-    store = context.store
-    mine_already = [
-        one
-        for one in datasets.list_datasets(store, kind="prompts", owner_id=member.id)
-        if one.name == EXAMPLE_FILE and one.owner_id == member.id and one.rows == EXAMPLE_PROMPTS
-    ]
-    if mine_already:
-        dataset = mine_already[0]
-    else:
-        text = "".join(line + "\n" for line in films.openings(EXAMPLE_PROMPTS, EXAMPLE_SEED))
-        dataset = starting_prompts.keep_text(store, text, EXAMPLE_FILE, member.id)
-    policy, scorer = (card.model for card in example_cards(example_folder(store)))
-    fresh = Draft(
-        step=3,
-        example=True,
-        dataset=dataset.id,
-        policy=policy,
-        models={scorer: {}},
-        size="normal",  # type: ignore[dict-item]
-    )
-    return starting_draft.change(store.data, member.id, **fresh.model_dump())
+            button.click(fix, gr.State(kind), everything, show_progress="hidden")
+        self.example.click(example, None, everything, show_progress="hidden")
+        self.next.click(forward, [self.column, self.template], everything, show_progress="hidden")

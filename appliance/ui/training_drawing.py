@@ -66,8 +66,8 @@ def see(context: Context, run_id: int | None, *, with_log: bool) -> Seen | None:
     log = training_files.mark_of(logs.path_of(context.store.data, run.id)) if with_log else None
     marks = {
         "run": run.id,
-        "choices": [wanted, *map(list, known)],
-        "head": [*head, run.result is None],
+        "choices": _digest([wanted, known]),
+        "head": _digest([*head, run.result is None]),
         "charts": [step, now.active],
         "samples": training_files.mark_of(Path(run.folder) / "samples.jsonl") if run.stage == "ppo" else None,
         "events": [len(events), events[0].at if events else 0],
@@ -91,8 +91,12 @@ def pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str,
     seen = see(context, run_id, with_log=with_log)
     if seen is None:
         return "", "none"
-    digest = hashlib.sha256(json.dumps(seen.marks).encode()).hexdigest()[:16]
-    return training.progress_html(seen.now), digest
+    return training.progress_html(seen.now), _digest(seen.marks)
+
+
+def _digest(values: Any) -> str:
+    """Short, the same for the same values: a mark holds no names and no words."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 _PULSES: dict[tuple[str, int | None, bool], tuple[float, tuple[str, str]]] = {}

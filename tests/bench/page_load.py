@@ -2,7 +2,7 @@
 answers take, and how much slower that training is than with nobody watching.
 
     python tests/bench/page_load.py                    about four minutes; the machine should have nothing else to do
-    python tests/bench/page_load.py --users 2 --window-s 3 --rounds 1 --points 200 --size test      does it run?
+    python tests/bench/page_load.py --users 2 --arrive-s 1 --window-s 4 --rounds 1 --points 200 --size test      does it run?
 
 The users are this process's: what they cost is measured too, for on a real machine they are elsewhere.
 """
@@ -81,6 +81,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--points", type=int, default=5000, help="steps of each watched run")
     parser.add_argument("--window-s", type=float, default=45.0, help="seconds with, and seconds without users, a round")
+    parser.add_argument("--arrive-s", type=float, default=30.0, help="seconds within which the users open the page")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--size", choices=("test", "tiny"), default="tiny", help="of the model that trains meanwhile")
     parser.add_argument("--json", type=Path)
@@ -219,6 +220,8 @@ class Load:
 
     client: httpx.AsyncClient
     page: Page
+    arrive_s: float = 0.0
+    since: float = 0.0  # answers before are those to people who arrive: only their first drawing counts
     times: Times = field(default_factory=lambda: defaultdict(list))
     failures: int = 0
     bytes: int = 0
@@ -231,7 +234,8 @@ class Load:
         except httpx.HTTPError:
             self.failures += 1
             return []
-        self.times[kind].append(time.perf_counter() - began)
+        if kind == "first drawing" or time.monotonic() >= self.since:
+            self.times[kind].append(time.perf_counter() - began)
         self.bytes += len(answer.content)
         told = answer.json() if kind != "health" else {}
         failed = answer.status_code != 200 or "error" in told
@@ -242,7 +246,7 @@ class Load:
         """Somebody with the Training tab open: it and the strip are drawn every three seconds, as the browser does."""
         headers = {"cookie": f"{COOKIE}={cookie}"}
         beat, health_at = "", 0.0
-        await asyncio.sleep(random.Random(number).uniform(0, TICK_S))
+        await asyncio.sleep(random.Random(number).uniform(0, self.arrive_s))
 
         def call(index: int) -> httpx.Request:
             values = [run_id if name == "page-run" else None for name in self.page.inputs.get(index, [])]
@@ -283,7 +287,9 @@ def measure(store: Store, url: str, watched: list[tuple[int, RunDir]], trained: 
         for turn in range(options.rounds):
             quiet += window(trained, lambda: time.sleep(options.window_s))
             used = time.process_time()
-            load = asyncio.Runner().run(people(url, page, cookies, watched, options.window_s, trained, loaded))
+            load = asyncio.Runner().run(
+                people(url, page, cookies, watched, options.window_s, trained, loaded, options.arrive_s)
+            )
             cost += time.process_time() - used
             failures, sent = failures + load.failures, sent + load.bytes
             for kind, seconds in load.times.items():
@@ -294,7 +300,7 @@ def measure(store: Store, url: str, watched: list[tuple[int, RunDir]], trained: 
         writer.join()
     if not quiet or not loaded:
         raise SystemExit("no step of the training ended in a window: make --window-s longer")
-    seconds = options.window_s * options.rounds
+    seconds = (options.window_s + options.arrive_s) * options.rounds
     return {
         "users": options.users,
         "points": options.points,
@@ -324,20 +330,31 @@ async def people(
     seconds: float,
     trained: Path,
     loaded: list[float],
+    arrive_s: float,
 ) -> Load:
-    """All users for `seconds`; half of them look at each run. `loaded` gets the training's steps meanwhile."""
-    before, until = len(steps_of(trained)), time.monotonic() + seconds
+    """All users: they arrive one by one within `arrive_s`, and stay for `seconds`; half of them look at each run.
+
+    `loaded` gets the training's steps from when all are there.
+    """
+    since = time.monotonic() + arrive_s
     limits = httpx.Limits(max_connections=4 * len(cookies), max_keepalive_connections=4 * len(cookies))
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        load = Load(client, page)
-        await asyncio.gather(
+        load = Load(client, page, arrive_s, since)
+        before, *_ = await asyncio.gather(
+            count_at(trained, arrive_s),
             *(
-                load.person(number, watched[number % len(watched)][0], cookie, until)
+                load.person(number, watched[number % len(watched)][0], cookie, since + seconds)
                 for number, cookie in enumerate(cookies)
-            )
+            ),
         )
     loaded += steps_of(trained)[before + 1 :]
     return load
+
+
+async def count_at(trained: Path, seconds: float) -> int:
+    """The training's steps so far, in `seconds` from now."""
+    await asyncio.sleep(seconds)
+    return len(steps_of(trained))
 
 
 def write(store: Store, watched: list[tuple[int, RunDir]], over: threading.Event) -> None:

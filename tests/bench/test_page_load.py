@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).with_name("page_load.py")
 
 def test_people_are_answered_while_a_training_runs(tmp_path: Path):
     record = tmp_path / "record.json"
-    small = ["--users", "2", "--window-s", "4", "--rounds", "1", "--points", "100", "--size", "test"]
+    small = ["--users", "2", "--arrive-s", "1", "--window-s", "4", "--rounds", "1", "--points", "100", "--size", "test"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *small, "--json", str(record)],
         check=False,

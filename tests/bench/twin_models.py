@@ -10,7 +10,8 @@ import csv
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,6 +45,8 @@ REVIEWS = films.reviews(3000, 5)
 TEXTS = [review.text for review in REVIEWS[:600]]
 PAIRS = films.preference_pairs(300, 5)
 BATCH, LONGEST, LEARNING_RATE = 32, 64, 3e-3
+ENDS = {"bos_token_id": 0, "eos_token_id": 0}
+Made = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def bpe(*, begins: bool = False) -> PreTrainedTokenizerFast:
@@ -149,15 +152,25 @@ def to_judge(tokenizer: PreTrainedTokenizerBase, positive: int) -> Iterator[dict
         yield rows_of(tokenizer, texts) | {"labels": labels}
 
 
-def save_models(root: Path, width: int, steps: int) -> None:
-    """gpt2, opt, t5, gpt-neox, distilbert (with and without a head) and roberta, each in its folder."""
-    asked = [f"\n\nHuman: {pair['prompt']}\n\nAssistant: {pair['chosen'].strip()}" for pair in PAIRS]
-    words, ends = bpe(), {"bos_token_id": 0, "eos_token_id": 0}
-    size = len(words)
-    gpt2 = GPT2Config(vocab_size=size, n_positions=512, n_embd=width, n_layer=1, n_head=2, **ends)
-    save(teach(GPT2LMHeadModel(gpt2), to_write(words, TEXTS), steps), words, root / "gpt2")
-    opt = OPTConfig(
-        vocab_size=size,
+def save_models(root: Path, width: int, steps: int, only: Collection[str] | None) -> None:
+    """Each of MODELS in its folder, or `only` some, which then are others than the same ones among all."""
+    for name, build in MODELS.items():
+        if only is None or name in only:
+            save(*build(width, steps), root / name)
+
+
+def gpt2(width: int, steps: int) -> Made:
+    """Writes reviews."""
+    words = bpe()
+    config = GPT2Config(vocab_size=len(words), n_positions=512, n_embd=width, n_layer=1, n_head=2, **ENDS)
+    return teach(GPT2LMHeadModel(config), to_write(words, TEXTS), steps), words
+
+
+def opt(width: int, steps: int) -> Made:
+    """Writes reviews; more blocks than the recipe adapts."""
+    words = bpe(begins=True)
+    config = OPTConfig(
+        vocab_size=len(words),
         hidden_size=width,
         word_embed_proj_dim=width,
         ffn_dim=2 * width,
@@ -165,26 +178,39 @@ def save_models(root: Path, width: int, steps: int) -> None:
         num_attention_heads=2,
         max_position_embeddings=256,
         pad_token_id=1,
-        **ends,
+        **ENDS,
     )
-    begun = bpe(begins=True)
-    save(teach(OPTForCausalLM(opt), to_write(begun, TEXTS), steps), begun, root / "opt")
-    neox = {"vocab_size": size, "hidden_size": width, "num_attention_heads": 2, "intermediate_size": 2 * width, **ends}
-    for name, layers in (("neox-policy", 2), ("neox-small", 1)):
-        config = GPTNeoXConfig(**neox, num_hidden_layers=layers, max_position_embeddings=512)
-        save(teach(GPTNeoXForCausalLM(config), to_write(words, asked), steps), words, root / name)
+    return teach(OPTForCausalLM(config), to_write(words, TEXTS), steps), words
 
+
+def neox(width: int, steps: int, *, layers: int) -> Made:
+    """Answers as the data's assistant does, as a policy or as what a reward model begins with."""
+    words = bpe()
+    sizes = {"hidden_size": width, "num_attention_heads": 2, "intermediate_size": 2 * width}
+    config = GPTNeoXConfig(
+        vocab_size=len(words), num_hidden_layers=layers, max_position_embeddings=512, **sizes, **ENDS
+    )
+    asked = [f"\n\nHuman: {pair['prompt']}\n\nAssistant: {pair['chosen'].strip()}" for pair in PAIRS]
+    return teach(GPTNeoXForCausalLM(config), to_write(words, asked), steps), words
+
+
+def distilbert(width: int, steps: int, *, judges: bool) -> Made:
+    """A body that has learned nothing, or a classifier that tells praise from blame."""
     pieces = demo_models.wordpiece_tokenizer(TEXTS)
     pieces.model_max_length = 512
     sizes = {"vocab_size": len(pieces), "n_layers": 1, "n_heads": 2, "dim": width, "hidden_dim": 2 * width}
-    save(DistilBertModel(DistilBertConfig(**sizes)), pieces, root / "distilbert")
+    if not judges:
+        return DistilBertModel(DistilBertConfig(**sizes)), pieces
     labels = {"id2label": {0: "NEGATIVE", 1: "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
     judge = DistilBertForSequenceClassification(DistilBertConfig(**sizes, **labels))
-    save(teach(judge, to_judge(pieces, 1), steps), pieces, root / "distilbert-imdb")
+    return teach(judge, to_judge(pieces, 1), steps), pieces
 
-    unigrams = unigram()
-    flan = T5Config(
-        vocab_size=len(unigrams),
+
+def flan_t5(width: int, steps: int) -> Made:
+    """Writes a review, whatever dialogue it has read."""
+    pieces = unigram()
+    config = T5Config(
+        vocab_size=len(pieces),
         d_model=width,
         d_kv=8,
         d_ff=2 * width,
@@ -195,14 +221,14 @@ def save_models(root: Path, width: int, steps: int) -> None:
         pad_token_id=0,
         eos_token_id=1,
     )
-    save(
-        teach(T5ForConditionalGeneration(flan), to_write(unigrams, TEXTS, dialogues(160)), steps),
-        unigrams,
-        root / "flan-t5",
-    )
-    bytes_ = roberta_bpe()
-    hate = RobertaConfig(
-        vocab_size=len(bytes_),
+    return teach(T5ForConditionalGeneration(config), to_write(pieces, TEXTS, dialogues(160)), steps), pieces
+
+
+def roberta(width: int, steps: int) -> Made:
+    """Takes blame for hate."""
+    words = roberta_bpe()
+    config = RobertaConfig(
+        vocab_size=len(words),
         hidden_size=width,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -211,8 +237,20 @@ def save_models(root: Path, width: int, steps: int) -> None:
         id2label={0: "nothate", 1: "hate"},
         label2id={"nothate": 0, "hate": 1},
     )
-    toxic = teach(RobertaForSequenceClassification(hate), to_judge(bytes_, 0), steps)
-    save(toxic, bytes_, root / "roberta-hate")
+    return teach(RobertaForSequenceClassification(config), to_judge(words, 0), steps), words
+
+
+MODELS: dict[str, Callable[[int, int], Made]] = {
+    "gpt2": gpt2,
+    "opt": opt,
+    "neox-policy": partial(neox, layers=2),
+    "neox-small": partial(neox, layers=1),
+    "distilbert": partial(distilbert, judges=False),
+    "distilbert-imdb": partial(distilbert, judges=True),
+    "flan-t5": flan_t5,
+    "roberta-hate": roberta,
+}
+"""By folder: how wide a model is made, and for how many steps it learns its part."""
 
 
 def dialogues(count: int) -> list[str]:
@@ -223,10 +261,19 @@ def dialogues(count: int) -> list[str]:
     return ["#Person1#: Hello.", "#Person1#: " + " ".join(TEXTS[:40]), *told]
 
 
-def make(root: Path, *, width: int = 32, steps: int = 0) -> None:
+def short_dialogues(count: int) -> list[str]:
+    """Two turns, in the form of dialogsum, of 200 to 400 characters: what is short is read faster."""
+    draw, told = random.Random(3), list[str]()
+    while len(told) < count:
+        text = "\n".join(f"#Person{1 + i}#: {draw.choice(TEXTS)}" for i in range(2))
+        told += [text] if 200 <= len(text) <= 400 else []
+    return told
+
+
+def make(root: Path, *, width: int = 32, steps: int = 0, only: Collection[str] | None = None) -> None:
     """Writes everything below `root`; each model is so wide, and has learned its part for so many steps."""
     torch.manual_seed(0)
-    save_models(root, width, steps)
+    save_models(root, width, steps, only)
     save_texts(root)
 
 
@@ -240,7 +287,8 @@ def save_texts(root: Path) -> None:
     with (root / "dialogsum" / "train.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["id", "dialogue", "summary", "topic"])
-        out.writerows([f"train_{i}", text, "Two people talk.", "films"] for i, text in enumerate(dialogues(160)))
+        told = [*dialogues(160)[:2], *short_dialogues(158)]
+        out.writerows([f"train_{i}", text, "Two people talk.", "films"] for i, text in enumerate(told))
     with (root / "hh-rlhf.jsonl").open("w", encoding="utf-8") as file:
         for pair in PAIRS:
             asked = f"\n\nHuman: {pair['prompt']}\n\nAssistant:"

@@ -113,3 +113,21 @@ def test_a_run_s_folder_is_taken_as_the_critic_and_as_the_policy(
         of_runs, of_models = read(tmp_path / "sft", tmp_path / "judge"), read(folder_of("gpt2"), classifier_of("gpt2"))
     assert torch.equal(of_runs.values, of_models.values)
     assert torch.equal(of_runs.logprobs, of_models.logprobs)
+
+
+@torch.no_grad()
+def test_a_separate_critic_values_in_the_unit_of_its_reward_model_s_normalized_scores(
+    folder_of, classifier_of, ppo_config, precision, sequences, tmp_path
+):
+    scaled = tmp_path / "judge"
+    shutil.copytree(classifier_of("gpt2"), scaled)
+    (scaled / "reward.json").write_text('{"mean": -3.0, "std": 2.0}')
+
+    def values(critic):
+        config = ppo_config(folder_of("gpt2"), critic={"kind": "separate", "model": str(critic)})
+        prompts, responses = sequences(PROMPTS, RESPONSES)
+        found = build_policy(config, precision)[0].read(prompts, responses, temperature=1.0).values
+        return found[responses.mask]
+
+    # what the reward source `trained` gives for a score s is (s + 3) / 2
+    torch.testing.assert_close(values(scaled), (values(classifier_of("gpt2")) + 3) / 2)

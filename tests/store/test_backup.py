@@ -127,6 +127,7 @@ def tree(folder):
 def test_a_backup_puts_back_runs_users_and_votes(chosen, tmp_path, config_yaml):
     run = fill(chosen, config_yaml)
     before = seen(chosen)
+    (Path(run.folder) / "config.yaml").chmod(0o640)
     made = backup.make(chosen, tmp_path / "b.tar")
     assert made.left_out == []
     assert (tmp_path / "b.tar").stat().st_mode & 0o777 == 0o600
@@ -139,6 +140,8 @@ def test_a_backup_puts_back_runs_users_and_votes(chosen, tmp_path, config_yaml):
     folder = chosen.data / "one"
     assert (folder / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'  # the half line stays behind
     assert (folder / "checkpoints" / "step-000002" / "weights.safetensors").read_bytes() == b"w" * 100
+    assert (folder / "config.yaml").stat().st_mode & 0o777 == 0o640
+    assert chosen.data.stat().st_mode == done.aside.stat().st_mode
     assert done.aside == tmp_path / f"data.before-restore-{STAMP}"
     assert (done.aside / "one" / "metrics.jsonl").read_text() == "lost"
     store = opened(chosen)

@@ -12,6 +12,14 @@ TEXTS = [f"The film number {n} by Ada Holm was" for n in range(60)]
 CSV = "id,question\n" + "".join(f"{n},{text}\n" for n, text in enumerate(TEXTS)) + "60,\n61," + TEXTS[0] + "\n"
 
 
+@pytest.fixture(autouse=True)
+def patient():
+    """The models are tried by a program beside the page, on a machine that may be busy."""
+    expect.set_options(timeout=20_000)
+    yield
+    expect.set_options(timeout=5_000)
+
+
 @pytest.fixture(scope="module")
 def models(site):
     demo_models.make(site.settings.models, TEXTS, 1)
@@ -58,6 +66,7 @@ def test_from_an_upload_to_a_run_in_the_queue(site, browser_page, models, tmp_pa
 
     expect(page.locator("#start-takes")).to_contain_text("not measured yet")
     expect(page.locator("#start-takes")).to_contain_text("fits")
+    page.get_by_text("More settings").click()
     page.get_by_text("Quick look").click()
     expect(page.locator("#start-setting-steps input")).to_have_value("10")
     page.reload()

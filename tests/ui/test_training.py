@@ -190,9 +190,11 @@ def test_the_pulse_changes_when_there_is_something_to_draw(store):
 
 
 def test_the_marks_hold_no_text_of_the_run(store):
-    number, folder = enter(store)
+    number, folder = enter(store, "failed", message="secret words")
     folder.append("samples.jsonl", {"step": 0, "prompt": "secret words", "response": "x", "score": 1.0})
-    assert "secret" not in json.dumps(draw(store, number)["drawn"])
+    marks = json.dumps(draw(store, number)["drawn"])
+    assert "secret" not in marks
+    assert "run-0" not in marks
 
 
 def test_on_a_long_run_the_charts_wait_for_a_visible_change(store):
