@@ -42,6 +42,8 @@ class RankingTrainer(RewardTrainer):
     Every ranking counts once in a batch, whatever its size. A batch of pairs costs what TRL's trainer says it does.
     """
 
+    loss_is_scaled_for_ga = True  # `compute_loss` divides by the rankings of the whole step, the trainer not again
+
     def __init__(self, *, ranking_loss: str, **options: Any) -> None:
         self.ranking_loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[ranking_loss]
         super().__init__(data_collator=RankingCollator(options["processing_class"].pad_token_id), **options)
@@ -53,6 +55,10 @@ class RankingTrainer(RewardTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["responses", "ranks"]
 
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> int:
+        """Rankings in an optimizer step, whose last micro-batch may be a smaller one."""
+        return sum(len(batch["ranks"]) for batch in batch_samples)
+
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -60,14 +66,15 @@ class RankingTrainer(RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The mean of the rankings' losses, the pull to the centre included."""
+        """The sum of the rankings' losses, the pull to the centre included, over `num_items_in_batch`; without it, the mean."""
         ranks = inputs["ranks"]
         outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         found = outputs.logits.squeeze(-1)  # [N]
         scores = found.new_zeros(ranks.numel()).scatter(0, inputs["slots"], found).view(ranks.shape)  # [G, K]
-        loss = self.ranking_loss(scores, ranks).mean()
+        costs = self.ranking_loss(scores, ranks)  # [G]
         if self.args.center_rewards_coefficient is not None:
-            loss = loss + self.args.center_rewards_coefficient * off_centre(scores, ranks).mean()
+            costs = costs + self.args.center_rewards_coefficient * off_centre(scores, ranks)
+        loss = costs.sum() / (len(ranks) if num_items_in_batch is None else num_items_in_batch)
         self._count(found.detach(), margins(scores.detach(), ranks), inputs["attention_mask"])
         return (loss, outputs) if return_outputs else loss
 

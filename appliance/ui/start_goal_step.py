@@ -9,7 +9,7 @@ import gradio as gr
 
 from appliance.errors import ConfigError
 from appliance.store.users import Member
-from appliance.ui import starting_checks, starting_draft, starting_goal
+from appliance.ui import starting_checks, starting_draft, starting_goal, starting_programs
 from appliance.ui.access import allowed
 from appliance.ui.context import Context
 from appliance.ui.starting_config import device
@@ -257,7 +257,7 @@ class GoalStep:
 
     def _result(self, member: Member, asked: str, text: str) -> Any:
         store = self.context.store
-        job = starting_checks.job_of(starting_draft.folder_of(store.data, member.id) / "tryout", asked)
+        job = starting_programs.job_of(starting_draft.folder_of(store.data, member.id) / "tryout", asked)
         if job is None or not job.ended:
             return gr.skip()
         draft = starting_draft.read(store.data, member.id)

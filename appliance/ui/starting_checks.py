@@ -1,18 +1,13 @@
-"""Checks of a training before it starts, and scores tried on a text: short programs beside the page, read from files.
+"""Checks of a training before it starts, and scores tried on a text: what programs beside the page find, and the list of it.
 
-Nothing here is loaded into the serving process. Each program has a time limit and one runs at a time; what it says goes
-to files in the user's drafts folder, which the page reads again and again.
+Nothing here is loaded into the serving process. What the programs say goes to files in the user's drafts folder, which
+the page reads again and again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +22,7 @@ from appliance.store.db import Store
 from appliance.store.files import write_text
 from appliance.ui.catalogue import size_text
 from appliance.ui.starting_config import Built
+from appliance.ui.starting_programs import Job, begin, digest, job_of, program, text_of
 from appliance.ui.starting_prompts import plain
 from appliance.ui.starting_size import EXAMPLE_DISK, EXAMPLE_MEMORY, disk_bytes
 from appliance.worker import room
@@ -40,21 +36,6 @@ WORDS = {
     "samples": "Two answers, written and scored",
 }
 MARKS = {"ok": "✓", "warn": "⚠", "bad": "✗", "busy": "…", "later": "–"}
-
-_one_at_a_time = threading.Lock()
-_begun = threading.Lock()
-_alive: set[str] = set()
-"""What is under way in this process: a server that was restarted begins again what had not ended."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program beside the page, as its files say: its lines so far, and its exit code and last words once it ended."""
-
-    lines: list[dict[str, Any]]
-    ended: bool
-    code: int | None
-    said: str
 
 
 @dataclass(frozen=True)
@@ -87,86 +68,6 @@ class Checklist:
     def may_start(self) -> bool:
         """Nothing is wrong, and nothing is still being tried."""
         return not any(check.state in ("bad", "busy") for check in self.checks)
-
-
-def begin(folder: Path, programs: Sequence[Sequence[str]], *, limit_s: float, wanted: str) -> None:
-    """Run programs one after the other in the background; `wanted` says for what, so that older results are not taken.
-
-    Their lines go to out.jsonl, the rest to said.txt. One that was begun for the same is not begun again.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _begun:
-        if _text(folder / "wanted") == wanted and (wanted in _alive or (folder / "end.json").exists()):
-            return
-        _alive.add(wanted)
-    for name in ("out.jsonl", "said.txt", "end.json"):
-        (folder / name).unlink(missing_ok=True)
-    write_text(folder / "wanted", wanted)
-    threading.Thread(target=_worked, args=(folder, programs, limit_s, wanted), daemon=True, name="checks").start()
-
-
-def _worked(folder: Path, programs: Sequence[Sequence[str]], limit_s: float, wanted: str) -> None:
-    try:
-        _work(folder, programs, limit_s, wanted)
-    finally:
-        with _begun:
-            _alive.discard(wanted)
-
-
-def _work(folder: Path, programs: Sequence[Sequence[str]], limit_s: float, wanted: str) -> None:
-    environ = os.environ | {"APPLIANCE_PROGRESS": "off", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    code: int | None = 0
-    with _one_at_a_time:
-        for program in programs:
-            if _text(folder / "wanted") != wanted:  # the user chose something else meanwhile
-                return
-            with (folder / "out.jsonl").open("ab") as out, (folder / "said.txt").open("ab") as said:
-                try:
-                    code = subprocess.run(
-                        program,
-                        check=False,
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=said,
-                        timeout=limit_s,
-                        env=environ,
-                    ).returncode
-                except subprocess.TimeoutExpired:
-                    code = None
-                except OSError as error:
-                    said.write(str(error).encode())
-                    code = 1
-            if code != 0:
-                break
-        if _text(folder / "wanted") == wanted:
-            write_text(folder / "end.json", json.dumps({"code": code, "at": time.time()}))
-
-
-def job_of(folder: Path, wanted: str) -> Job | None:
-    """What the programs for `wanted` have said; None where they were not begun."""
-    if _text(folder / "wanted") != wanted:
-        return None
-    lines = []
-    for line in (_text(folder / "out.jsonl") or "").split("\n"):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            lines.append(found)
-    end = _text(folder / "end.json")
-    code = json.loads(end)["code"] if end else None
-    return Job(lines, end is not None, code, (_text(folder / "said.txt") or "")[-2000:])
-
-
-def digest(*texts: str) -> str:
-    """A name for what a result belongs to."""
-    return hashlib.sha256("\0".join(texts).encode(errors="replace")).hexdigest()
-
-
-def program(*arguments: str) -> list[str]:
-    """`appliance ...` as a program."""
-    return [sys.executable, "-m", "appliance", *arguments]
 
 
 def room_for(store: Store, models: Sequence[str]) -> str | None:
@@ -305,12 +206,12 @@ def _preflight_key() -> str:
 
 def preflight_check(folder: Path) -> Check:
     """What preflight says of the machine. It never keeps a run from starting: small models train on any CPU."""
-    if _text(folder / "wanted") is None:
+    if text_of(folder / "wanted") is None:
         return Check("busy", "Machine (preflight)", "being looked at")
-    if _text(folder / "end.json") is None:
+    if text_of(folder / "end.json") is None:
         return Check("busy", "Machine (preflight)", "being looked at")
     try:
-        report = json.loads(_text(folder / "out.jsonl") or "")
+        report = json.loads(text_of(folder / "out.jsonl") or "")
         rows = report["checks"]
     except (ValueError, KeyError, TypeError):
         return Check("later", "Machine (preflight)", "could not be looked at; the tab System can")
@@ -343,10 +244,3 @@ def tryout_scores(job: Job) -> dict[str, float]:
         if isinstance(line.get("parts"), dict):
             return {name: part["score"] for name, part in line["parts"].items() if part is not None}
     return {}
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

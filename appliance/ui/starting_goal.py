@@ -23,7 +23,7 @@ from appliance.ui.starting_prompts import plain
 MODEL_SLOTS = 3
 """Model scorers that one run may blend on this page."""
 
-ENOUGH_VOTES = 50
+ENOUGH_VOTES = 20
 
 RULES = {
     "words": "Words (keyword): a point for each good word, one less for each bad one",

@@ -1,7 +1,7 @@
 """The learning curves of the recipes' twins: one tiny run goes through, and the table says what it found."""
 
 import importlib.util
-import subprocess
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,14 +22,20 @@ def load(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_a_recipe_runs_and_its_row_has_a_point_for_each_measurement():
-    script = [sys.executable, str(HERE / "twins.py"), "--only", "gpt2", "--seeds", "3", "--steps", "1", "--teach", "1"]
-    done = subprocess.run(script, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    *_, row, together = done.stdout.splitlines()
+def test_a_recipe_runs_and_its_row_has_a_point_for_each_measurement(monkeypatch, capsys):
+    twins = load(monkeypatch)
+    monkeypatch.setattr(twins, "SIZES", twins.SIZES | {"evaluation.report_samples": 1})
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    argv = ["twins.py", "--only", "gpt2", "--seeds", "3", "--steps", "1", "--teach", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    twins.main()
+    *_, row, together, _, foot = capsys.readouterr().out.splitlines()
     name, seed, curve, *_ = (cell.strip() for cell in row.strip("|").split("|"))
     assert (name, seed, len(curve.split())) == ("gpt2", "3", 2)
     assert together.startswith("| gpt2 | all |")
+    # what the recipe does not say is told, where its models are is not
+    assert foot.startswith("gpt2: batch.steps=30, batch.rollout=32, ")
+    assert "policy.model" not in foot
 
 
 def test_the_sign_test_counts_both_tails(monkeypatch):

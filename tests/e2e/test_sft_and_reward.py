@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,26 @@ def test_a_reward_model_learns_which_side_is_better(sections, trained):
     assert good > bad
     assert good < 5  # in standard deviations: the folder says its mean and spread
     assert bad > -5
+
+
+def test_each_ranking_counts_once_in_a_step_whose_micro_batches_are_not_equal(trained, folder_of, tmp_path):
+    shutil.copytree(folder_of("gpt2"), tmp_path / "plain")
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    config |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(config))
+    found = []
+    for microbatch in (1, 2, 4):  # three rankings: 1 + 1 + 1, 2 + 1, 3
+        brief = {"epochs": 1, "batch": 4, "microbatch": microbatch, "max_length_tokens": 16}
+        options = {"training": brief, "model": {"model": str(tmp_path / "plain")}, "data": {"held_out_share": 0.4}}
+        run, _ = trained("reward", PAIRS[:5], name=f"run-{microbatch}", optimizer={"eps": 1.0}, **options)
+        found.append(load_file(run.model / "model.safetensors"))
+        (row,) = run.read_log("metrics.jsonl")
+        found[-1]["loss"] = torch.tensor(row["loss"])
+    for name, weights in found[0].items():
+        for other in found[1:]:
+            torch.testing.assert_close(other[name], weights, atol=1e-6, rtol=0)
+    config = json.loads((run.model / "config.json").read_text())
+    assert config["activation_function"] == "gelu_new"  # as the folder that it began with has it
 
 
 RANKED = [

@@ -148,7 +148,6 @@ def test_a_changed_setting_changes_just_that(play, provisioned: str, root: Path)
     assert code == 0, output
     assert counts["changed"] <= 2, output  # the file, and the restart it calls for
     assert "APPLIANCE_OFFLINE=0" in (root / "opt/rlhf-appliance/.env").read_text()
-    assert play()[0] == 0
 
 
 def test_an_old_toolkit_is_refused(play, provisioned: str):

@@ -158,3 +158,17 @@ def test_recipes_find_what_is_staged_by_hub_id_without_a_hub(repositories, folde
     assert missing.code == 1
     assert "appliance models" in missing.err
     assert not repositories.asked
+
+
+def test_the_page_offers_staged_models_by_name_and_commit_and_no_data_set(repositories, model, appliance, monkeypatch):
+    from appliance import settings
+    from appliance.ui import catalogue
+
+    commit = repositories.add("owner/small", model())
+    repositories.add("rows", {"config.json": b"{}", "train.csv": b"a\n1\n"}, kind="dataset")
+    appliance("models", "stage", "owner/small")
+    appliance("models", "stage", "rows", "--dataset")
+    monkeypatch.setattr("appliance.store.runs.list_runs", lambda store, states: [])
+    (card,) = catalogue.catalogue(settings.read(), store=None)
+    assert (card.name, card.licence, card.problem) == (f"owner/small@{commit[:8]}", "mit", None)
+    assert card.model == str(find("owner/small"))

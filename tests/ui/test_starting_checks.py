@@ -13,6 +13,7 @@ from appliance.plan.parts import Plan
 from appliance.settings import read
 from appliance.store.db import open_store
 from appliance.ui import starting_checks as checks
+from appliance.ui import starting_programs as programs
 from appliance.ui.starting_prompts import Split
 
 SAYS = 'print(\'{"check": "model", "ok": true, "said": "loads *well*"}\', flush=True)'
@@ -44,7 +45,7 @@ def python(code):
 def ended(folder, wanted):
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        job = checks.job_of(folder, wanted)
+        job = programs.job_of(folder, wanted)
         if job is not None and job.ended:
             return job
         time.sleep(0.02)
@@ -57,14 +58,14 @@ def listed(store, folder, built, **more):
 
 
 def test_what_a_program_says_is_read_line_by_line(tmp_path):
-    checks.begin(tmp_path / "a", [python(SAYS)], limit_s=60, wanted="w")
+    programs.begin(tmp_path / "a", [python(SAYS)], limit_s=60, wanted="w")
     job = ended(tmp_path / "a", "w")
     assert (job.code, job.lines[0]["check"]) == (0, "model")
-    assert checks.job_of(tmp_path / "a", "something else") is None
+    assert programs.job_of(tmp_path / "a", "something else") is None
 
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path):
-    checks.begin(tmp_path / "a", [python("import time; time.sleep(60)")], limit_s=0.2, wanted="w")
+    programs.begin(tmp_path / "a", [python("import time; time.sleep(60)")], limit_s=0.2, wanted="w")
     assert ended(tmp_path / "a", "w").code is None
 
 
@@ -72,13 +73,13 @@ def test_the_same_is_begun_once_and_again_after_a_restart_of_the_server(tmp_path
     count = tmp_path / "count"
     code = python(f"open({str(count)!r}, 'a').write('x')")
     for _ in range(2):
-        checks.begin(tmp_path / "a", [code], limit_s=60, wanted="w")
+        programs.begin(tmp_path / "a", [code], limit_s=60, wanted="w")
         ended(tmp_path / "a", "w")
     assert count.read_text() == "x"
     while any(thread.name == "checks" for thread in threading.enumerate()):
         time.sleep(0.01)
     (tmp_path / "a" / "end.json").unlink()  # as a server leaves it that died in between
-    checks.begin(tmp_path / "a", [code], limit_s=60, wanted="w")
+    programs.begin(tmp_path / "a", [code], limit_s=60, wanted="w")
     ended(tmp_path / "a", "w")
     assert count.read_text() == "xx"
 
@@ -97,7 +98,7 @@ ANSWER = {"prompt": "p", "response": "r", "score": 1.5, "parts": {}}
 
 
 def test_nothing_starts_while_something_is_tried(store, built, tmp_path):
-    written(tmp_path / "c", checks.digest(built.yaml), GOOD[:2])
+    written(tmp_path / "c", programs.digest(built.yaml), GOOD[:2])
     lines, found = listed(store, tmp_path / "c", built)
     assert lines["Starting model"].state == "ok"
     assert lines["Scorer"].state == "busy"
@@ -107,7 +108,7 @@ def test_nothing_starts_while_something_is_tried(store, built, tmp_path):
 
 def test_all_good_may_start_and_shows_the_answers(store, built, tmp_path):
     lines = [*GOOD, {"check": "samples", "ok": True, "said": "2", "answers": [ANSWER]}]
-    written(tmp_path / "c", checks.digest(built.yaml), lines, code=0)
+    written(tmp_path / "c", programs.digest(built.yaml), lines, code=0)
     _, found = listed(store, tmp_path / "c", built)
     assert found.may_start
     assert found.answers == [ANSWER]
@@ -115,7 +116,7 @@ def test_all_good_may_start_and_shows_the_answers(store, built, tmp_path):
 
 def test_a_scorer_that_does_not_load_keeps_the_run_from_starting(store, built, tmp_path):
     bad = {"check": "scorer", "ok": False, "said": "it has 2 outputs", "fix": "choose <b>another</b>"}
-    written(tmp_path / "c", checks.digest(built.yaml), [*GOOD[:2], bad], code=1)
+    written(tmp_path / "c", programs.digest(built.yaml), [*GOOD[:2], bad], code=1)
     lines, found = listed(store, tmp_path / "c", built)
     assert lines["Scorer"].state == "bad"
     assert r"\<b\>another" in lines["Scorer"].line
@@ -123,7 +124,7 @@ def test_a_scorer_that_does_not_load_keeps_the_run_from_starting(store, built, t
 
 
 def test_a_check_that_died_says_its_last_words(store, built, tmp_path):
-    written(tmp_path / "c", checks.digest(built.yaml), [], code=1, said="trace\nerror: out of memory\n")
+    written(tmp_path / "c", programs.digest(built.yaml), [], code=1, said="trace\nerror: out of memory\n")
     lines, found = listed(store, tmp_path / "c", built)
     assert lines["Models"].said == "error: out of memory"
     assert not found.may_start
@@ -151,5 +152,5 @@ def test_a_machine_without_a_gpu_is_a_warning(tmp_path):
 
 def test_a_score_is_read_from_the_parts():
     line = {"score": 2, "parts": {"kind-1": {"score": 1.25}, "other": None}}
-    assert checks.tryout_scores(checks.Job([line], True, 0, "")) == {"kind-1": 1.25}
-    assert checks.tryout_scores(checks.Job([], True, 1, "")) == {}
+    assert checks.tryout_scores(programs.Job([line], True, 0, "")) == {"kind-1": 1.25}
+    assert checks.tryout_scores(programs.Job([], True, 1, "")) == {}

@@ -18,12 +18,13 @@ from appliance.errors import ApplianceError
 from appliance.store import audit, datasets, runs, vote_batches, vote_records
 from appliance.store.schema import Run
 from appliance.store.users import Member
-from appliance.ui import teaching
+from appliance.ui import starting_draft, teaching
 from appliance.ui.access import allowed, require
 from appliance.ui.catalogue import catalogue
 from appliance.ui.context import Context
 from appliance.ui.desk import Desk
 from appliance.ui.downloads import attachment
+from appliance.ui.starting_draft import Draft, ModelScorer
 
 TITLE, ORDER, ROLES = "Teach the scorer", 50, ("trainer", "admin")
 
@@ -106,7 +107,8 @@ def build(context: Context) -> None:
     def begin_with(member: Member, looked: int | None) -> Any:
         if looked is None:
             raise ApplianceError("no scorer is chosen", "teach one first")
-        return context.open("start", int(looked))
+        put_into_draft(context, member, runs.get(context.store, int(looked)))
+        return context.open("start")
 
     shown = [chosen, result, worst, use]
     context.draw(
@@ -164,6 +166,14 @@ def _results(context: Context, run_id: int | None, looked: int | None) -> list[A
     said = f"{teaching.result_text(report)}\n\n[The whole report (HTML)]({link})"
     rows = teaching.worst_rows(report)
     return [names, said, gr.Dataframe(rows, visible=bool(rows)), gr.Button(interactive=True)]
+
+
+def put_into_draft(context: Context, member: Member, run: Run) -> None:
+    """A new run on the Start tab with this scorer, and the prompts and starting model of the one before."""
+    old = starting_draft.read(context.store.data, member.id)
+    kept = {"dataset": old.dataset, "column": old.column, "template": old.template, "policy": old.policy}
+    fresh = Draft(**kept, models={run.folder: ModelScorer()}, step=1 if old.dataset else 0)
+    starting_draft.change(context.store.data, member.id, **fresh.model_dump())
 
 
 def import_preferences(context: Context, member: Member, file: Path, name: str) -> Any:
