@@ -11,12 +11,12 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 
-.PHONY: preflight demo test test-container lint browser-and-database bench bench-gpu install install-test clean
+.PHONY: install-provisioning preflight demo test test-container lint browser-and-database bench bench-gpu install install-test clean
 
 demo: install
 	$(BIN)/appliance demo $(DEMO)
 
-test: install-test lint browser-and-database
+test: install-test install-provisioning lint browser-and-database
 	$(BIN)/pytest $(TESTS)
 
 # What is wrong with this VM? Without torch, in seconds; on a host that has nothing yet but Python.
@@ -27,9 +27,20 @@ lint: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+install-provisioning: .venv-provisioning/installed
+
+# The judges of provisioning/, the compose files and the Dockerfile; cloud-init's schema is in the distribution's package.
+.venv-provisioning/installed: tests/provisioning/requirements.txt
+	test -x .venv-provisioning/bin/python || $(PYTHON) -m venv .venv-provisioning
+	.venv-provisioning/bin/pip --disable-pip-version-check --quiet install --requirement tests/provisioning/requirements.txt
+	@cd .venv-provisioning && { apt-get -qq download cloud-init || { apt-get -qq update && apt-get -qq download cloud-init; }; } 2>/dev/null \
+	  && dpkg-deb -x cloud-init_*.deb cloud-init || echo "cloud-init cannot be had from apt: its schema will not be asked"
+	touch $@
+
 # The image built and run for real, with a Docker engine of its own. Skipped, with the reason, where none can run.
-test-container: install-test
+test-container: install-test install-provisioning
 	$(BIN)/python tests/container/run.py || { code=$$?; [ $$code = 75 ] || exit $$code; }
+	APPLIANCE_TEST_CONTAINER=1 $(BIN)/pytest tests/provisioning/test_play.py
 
 # The page's tests drive Chromium and the store's run on PostgreSQL too. Where they are absent and cannot be installed,
 # those tests are skipped and say so.
@@ -69,4 +80,4 @@ install-test: .venv/installed-test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench .venv-preflight appliance-data
+	rm -rf .venv .venv-bench .venv-preflight .venv-provisioning appliance-data

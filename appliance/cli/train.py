@@ -31,8 +31,18 @@ def train(stage: str, config: Path | None, overrides: tuple[str, ...], run_dir: 
     else:
         chosen = load(config, overrides, stage=stage)
     chosen = absolute(chosen)
+    from appliance.stages.processes import follow, is_first, world
     from appliance.stages.session import open_run
 
+    if world() > 1 and (stage == "ppo" or run_dir is None):
+        raise click.UsageError(
+            "PPO trains in one process; several are for sft and reward."
+            if stage == "ppo"
+            else "Several processes need --run-dir: which run do they train?"
+        )
+    if run_dir is not None and not is_first():
+        follow(lambda run: parts.load("stages", stage).run(chosen, run, resume=resume), run_dir)
+        return
     run = open_run(chosen, run_dir, resume=resume)
     click.echo(f"run folder: {run.path}", err=True)
     result = parts.load("stages", stage).run(chosen, run, resume=resume)

@@ -25,6 +25,7 @@ from appliance.ppo.types import ScoreFn
 from appliance.progress import Progress, progress
 from appliance.stages import trl_training as trl
 from appliance.stages.export import save_model
+from appliance.stages.processes import leave_the_rest_to_the_first
 from appliance.stages.reward_gate import judge_gate
 from appliance.stages.reward_publish import publish
 from appliance.stages.reward_rows import TokenRows, key_of, long_notes, split, token_rows
@@ -123,6 +124,7 @@ def _train(
         )
         trl.fit(trainer, run, reporter, precision, resume=resume)
 
+    leave_the_rest_to_the_first()
     write_folder(run.model, lambda place: save_model(model, loaded.tokenizer, place, source=loaded.folder))
 
 

@@ -25,6 +25,7 @@ from appliance.progress import progress
 from appliance.stages import seq2seq_training as seq2seq
 from appliance.stages import trl_training as trl
 from appliance.stages.export import save_model
+from appliance.stages.processes import leave_the_rest_to_the_first
 from appliance.stages.session import session
 from appliance.stages.trackers import tracking
 from appliance.store.files import write_folder, write_json
@@ -94,6 +95,7 @@ def run(config: SftConfig, run: RunDir, *, resume: bool = False) -> dict[str, An
         elif aside:
             loss = trainer.evaluate()["eval_loss"]
         trl.must_be_finite(0.0 if loss is None else loss, "the held-out loss")
+        leave_the_rest_to_the_first()
         _export(config, model, loaded, run)
         result = {
             "texts": len(train),

@@ -25,6 +25,7 @@ from appliance.ppo.journal import Tracker
 from appliance.ppo.pieces import Stop
 from appliance.ppo.update import learning_rate_share
 from appliance.progress import Progress
+from appliance.stages.processes import accumulation, any_of
 from appliance.store.files import explained
 from appliance.store.rundir import RunDir
 
@@ -59,7 +60,7 @@ def arguments(
         "max_steps": steps,
         "per_device_train_batch_size": training.microbatch,
         "per_device_eval_batch_size": training.microbatch,
-        "gradient_accumulation_steps": training.batch // training.microbatch,
+        "gradient_accumulation_steps": accumulation(training.batch, training.microbatch),
         "gradient_checkpointing": None,  # the older name of the next
         "activation_checkpointing": False,
         "max_grad_norm": optimizer.max_grad_norm,
@@ -109,7 +110,7 @@ class Reporter(TrainerCallback):
     ) -> TrainerControl:
         """One optimizer step is done."""
         self.shown.advance(**self.shown_figures)
-        if self.stop() and state.global_step < state.max_steps:
+        if any_of(self.stop(), args.device) and state.global_step < state.max_steps:
             self.stopped = control.should_save = control.should_training_stop = True
         return control
 
@@ -173,7 +174,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
             return None
         if (Path(last) / "trainer_state.json").exists():
             return Path(last)
-        shutil.rmtree(last)
+        shutil.rmtree(last, ignore_errors=True)
     return None
 
 

@@ -18,7 +18,7 @@ from appliance.config import PpoConfig, parse
 from appliance.errors import ApplianceError
 from appliance.store import metrics, runs
 from appliance.store.schema import Event, Run
-from appliance.ui import training, training_again, training_charts, training_files, training_words
+from appliance.ui import training, training_again, training_cards, training_charts, training_files, training_words
 from appliance.ui.context import Context
 from appliance.ui.training import Now
 from appliance.worker import logs
@@ -144,7 +144,7 @@ def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_lo
     if "samples" in new:
         _samples(now.run, found)
     if "events" in new:
-        found["events"] = training_words.event_lines(seen.events)
+        found["events"] = training_cards.event_lines(seen.events)
     if "log" in new and with_log:
         found["log"] = training_files.log_tail(logs.path_of(context.store.data, now.run.id))
     return found
@@ -186,8 +186,8 @@ def _head(context: Context, now: Now, found: Drawing) -> None:
         going = training_words.loss_headline(points)
     retry = training_again.retry_of(run)
     can = training.offers(now)
-    found["head"] = training_words.told(now, going)
-    card = training_words.card(now, None if retry is None else retry.words)
+    found["head"] = training_cards.told(now, going)
+    card = training_cards.card(now, None if retry is None else retry.words)
     found["card"] = gr.Markdown(card, visible=bool(card))
     found |= {
         "start": gr.Button(visible=False),

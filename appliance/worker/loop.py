@@ -71,6 +71,7 @@ class Worker:
             if not self.following.turn():
                 self._say(f"run {self.following.run.name}: {runs.get(self.store, self.following.run.id).state}")
                 self.following = None
+                return True  # the next turn takes the next run
         else:
             claimed = runs.claim(self.store, self.owned.worker_id, self.owned.takes)
             if claimed is not None:

@@ -17,7 +17,8 @@ def submit(provisioning: Path, tmp_path: Path):
     commands = tmp_path / "bin"
     commands.mkdir()
     server = '*serve-reward*) [ "${SERVER:-}" = dies ] || exec /bin/sleep 30;;'
-    srun = f'#!/usr/bin/env bash\necho "$*" >> "$CALLS"\ncase "$*" in {server} esac\n'
+    first = '*--kill-on-bad-exit*) echo "$WORLD_SIZE $MASTER_ADDR $MASTER_PORT" >> "$CALLS";;'
+    srun = f'#!/usr/bin/env bash\necho "$*" >> "$CALLS"\ncase "$*" in {server} {first} esac\n'
     for name, text in {
         "srun": srun,
         "scontrol": "#!/usr/bin/env bash\nprintf 'node1\\nnode2\\n'\n",
@@ -101,6 +102,16 @@ def test_ppo_does_not_begin_without_the_server(submit, tmp_path: Path):
 
 def test_the_recipe_that_the_script_names_has_its_reward_over_http(repository: Path):
     assert yaml.safe_load((repository / "configs/ppo-hh-2b.yaml").read_text())["reward"]["source"] == "http"
+
+
+def test_a_process_for_each_task_knows_its_rank_and_where_the_first_one_is(submit, tmp_path: Path):
+    done = submit("train-nodes.sbatch", STAGE="sft", CONFIG="c.yaml", RUN="run", SLURM_NTASKS="4")
+    assert done.returncode == 0, done.stderr
+    call, told = (tmp_path / "calls").read_text().splitlines()
+    assert call.endswith("train sft --config c.yaml --run-dir run --resume")
+    assert "RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec appliance train" in call
+    known(call.partition(" train sft ")[2].split(), train)
+    assert told == "4 node1 20007"
 
 
 def test_jobs_come_back_and_are_told_before_their_time_is_over(provisioning: Path):

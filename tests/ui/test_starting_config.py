@@ -217,7 +217,7 @@ def test_a_rule_that_is_not_filled_in_says_so():
 
 
 def test_missing_votes_are_counted(store):
-    assert "0 of 50 votes are there, 50 are missing" in starting_goal.votes_line(store)
+    assert "0 of 20 votes are there, 20 are missing" in starting_goal.votes_line(store)
 
 
 def test_changed_settings_are_kept_in_range_and_listed():

@@ -3,6 +3,7 @@
 import pytest
 
 from appliance.store.schema import Event, Run
+from appliance.ui import training_cards as cards
 from appliance.ui import training_words as words
 from appliance.ui.training import Now
 
@@ -105,26 +106,26 @@ def now(state, **more):
 
 
 def test_each_state_has_its_words():
-    assert "Close it any time" in words.told(now("running"), GOING)
-    queued = words.told(now("queued", place=2, waits_for="other_run"), GOING)
+    assert "Close it any time" in cards.told(now("running"), GOING)
+    queued = cards.told(now("queued", place=2, waits_for="other_run"), GOING)
     assert "place 2" in queued
     assert "other\\_run is at work" in queued
-    assert "no worker is running" in words.told(now("queued", place=1, worker=False), GOING)
-    assert "saves" in words.told(now("stopping"), GOING)
-    assert "step 20 of 40" in words.told(now("stopped", message="stopped by the user"), GOING)
-    assert "go on from step 20" in words.told(now("interrupted", checkpoint=20), GOING)
-    assert "memory was not enough" in words.told(now("failed", cause="memory"), GOING)
-    assert words.told(now("failed"), GOING) == "### Failed: it ended with an error"
+    assert "no worker is running" in cards.told(now("queued", place=1, worker=False), GOING)
+    assert "saves" in cards.told(now("stopping"), GOING)
+    assert "step 20 of 40" in cards.told(now("stopped", message="stopped by the user"), GOING)
+    assert "go on from step 20" in cards.told(now("interrupted", checkpoint=20), GOING)
+    assert "memory was not enough" in cards.told(now("failed", cause="memory"), GOING)
+    assert cards.told(now("failed"), GOING) == "### Failed: it ended with an error"
 
 
 def test_a_failure_says_what_happened_and_what_to_do():
     failed = now("failed", message="out of memory <b>", fix="take a smaller model", checkpoint=20)
-    card = words.card(failed, "half as many texts")
+    card = cards.card(failed, "half as many texts")
     assert "**What happened:** Out of memory \\<b\\>." in card
     assert "**What to do:** Take a smaller model." in card
     assert "**Retry with this fix:** half as many texts" in card
     assert "step 20" in card
-    assert words.card(now("done"), None) == ""
+    assert cards.card(now("done"), None) == ""
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_a_failure_says_what_happened_and_what_to_do():
     ],
 )  # fmt: skip
 def test_a_result_is_a_sentence(stage, found, said):
-    assert said in words.result(stage, found)
+    assert said in cards.result(stage, found)
 
 
 def test_alarms_say_what_to_do_in_words_and_name_the_setting():
@@ -158,11 +159,11 @@ def test_alarms_say_what_to_do_in_words_and_name_the_setting():
         ),
         Event(number=0, step=0, at=1.0, kind="notice", what="<img src=x> cpu", fix=None),
     ]
-    first, second = words.event_lines(events).splitlines()
+    first, second = cards.event_lines(events).splitlines()
     assert first == (
         "- **Alarm.** Step 9: KL is 21. **What to do:** Lower learning rate (optimizer.learning\\_rate), "
         "or raise price of drift (kl.coef)."
     )
     assert second == "- \\<img src=x\\> cpu."
-    assert words.event_lines([]) == "Nothing out of the ordinary so far."
-    assert words.event_lines(events, most=1).endswith("- and 1 earlier ones.")
+    assert cards.event_lines([]) == "Nothing out of the ordinary so far."
+    assert cards.event_lines(events, most=1).endswith("- and 1 earlier ones.")
