@@ -112,12 +112,13 @@ def size(folder: Path) -> int:
 
 
 def result(run: RunDir) -> dict[str, Any] | None:
-    """The figures that a finished run is known by: of report/report.json, or all of result.json; None before."""
-    report, plain = _json(run.report / "report.json"), _json(run.path / "result.json")
-    if report is not None:
-        seconds = report.get("seconds") or {}
-        return {name: report[name] for name in FIGURES if name in report} | {"seconds": seconds.get("total")}
-    return plain
+    """The figures that a finished run is known by: all of result.json, or those of PPO's report.json; None before."""
+    plain, report = _json(run.path / "result.json"), _json(run.report / "report.json")
+    if plain is not None or report is None:
+        return plain
+    seconds = report.get("seconds")  # by stage
+    total = seconds.get("total") if isinstance(seconds, dict) else None
+    return {name: report[name] for name in FIGURES if name in report} | {"seconds": total}
 
 
 def _enter(store: Store, run: RunDir) -> int | None:

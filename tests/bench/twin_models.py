@@ -221,13 +221,14 @@ def flan_t5(width: int, steps: int) -> Made:
         num_layers=2,
         num_heads=4,
         feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
         decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=1,
     )
     asked = [f"Summarize the following conversation.\n\n{told}\n\nSummary:" for told in short_dialogues(158)]
     batches = to_write(pieces, TEXTS, asked)
-    return teach(T5ForConditionalGeneration(config), batches, steps, learning_rate=1e-2), pieces
+    return teach(T5ForConditionalGeneration(config), batches, 2 * steps, learning_rate=1e-2), pieces
 
 
 def roberta(width: int, steps: int) -> Made:
