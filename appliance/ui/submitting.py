@@ -18,6 +18,9 @@ from appliance.store.users import Member
 CODE = ("python",)
 """Reward sources that run code from a file: from the command line only."""
 
+PRIVATE = ("logs", "incoming", "backups", "drafts", "queue", "workers")
+"""Folders of the data folder that no config names."""
+
 
 def stage_of_submitted(store: Store, settings: Settings, member: Member, config_yaml: str) -> str:
     """The stage of a config that this user may run. Raises ConfigError that names the key."""
@@ -69,10 +72,5 @@ def _check_path(store: Store, settings: Settings, member: Member, where: str, te
             datasets.get(store, rest[0] if rest else "", owner_id=None if member.role == "admin" else member.id)
         except Exception:
             raise refused from None
-    elif not rest or first in (
-        "logs",
-        "incoming",
-        "backups",
-        "drafts",
-    ):  # files of the data folder itself: the store, the key
+    elif first in PRIVATE or not (rest or (found / "config.yaml").is_file()):  # of what lies at the top, only runs
         raise refused

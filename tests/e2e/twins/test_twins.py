@@ -159,7 +159,7 @@ def test_flan_t5_goes_on_from_its_adapter_and_the_report_tells_of_toxicity(hub, 
     assert "over 1000 characters dropped" in said
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert all(row["prompt"].startswith("Summarize the following conversation.\n\n#Person1#: ") for row in samples)
-    assert all(row["prompt"].endswith("\n\nSummary:") for row in samples)
+    assert all(row["prompt"].endswith("\n\nSummary: ") for row in samples)
     assert AutoModelForSeq2SeqLM.from_pretrained(run / "model").config.model_type == "t5"
     AutoTokenizer.from_pretrained(run / "model")
 
