@@ -174,3 +174,13 @@ def test_every_route_stands_in_the_description_and_in_the_docs(site):
         for method in methods:
             assert re.search(rf"`{method.upper()} {re.escape(path)}`", text), f"{method} {path}"
     assert len(described) > 10
+
+
+def test_a_config_may_name_a_run_of_this_machine_as_its_reward_model(site):
+    taught = site.settings.data / "taught"
+    taught.mkdir()
+    trainer = site.client("trainer")
+    new = {"name": "with-it", "config": config(reward=f"{{source: trained, model: {taught}}}")}
+    assert trainer.post("/api/runs", json=new).status_code == 400  # a folder that is no run
+    (taught / "config.yaml").write_text("stage: reward\n")
+    assert trainer.post("/api/runs", json=new).status_code == 201
