@@ -130,7 +130,7 @@ def image_holds() -> None:
     secrets = [name for name in names if re.search(r"TOKEN|SECRET|PASSWORD|KEY", name)]
     check(not secrets, f"no secret in the image's environment {secrets or ''}")
     look = "for x in gcc g++ cc c++ clang make pip pip3 git curl; do command -v $x; done; "
-    look += "find / -xdev -name 'pip*' -path '*cache*' 2>/dev/null; true"
+    look += "find / -xdev -type d '(' -path '*/.cache/*' -o -path '/var/cache/apt/archives/*.deb' ')' 2>/dev/null; true"
     found = run("docker", "run", "--rm", "--entrypoint", "/bin/sh", IMAGE, "-c", look)
     check(not found.strip(), f"no compiler, no pip, no pip cache {found.split()}")
     manifest = json.loads(run("docker", "run", "--rm", "--entrypoint", "/bin/cat", IMAGE, "/etc/appliance/image.json"))
