@@ -116,6 +116,27 @@ def _database(url: str, password_file: str, data: Path) -> str:
     return f"{user}:{quote(password, safe='')}@{rest}"
 
 
+@dataclass(frozen=True)
+class Launched:
+    """What torchrun and accelerate tell each of several processes; one alone is the first of one, and `local` is None."""
+
+    world: int
+    rank: int
+    local: int | None
+
+
+def launched(environ: dict[str, str] | None = None) -> Launched:
+    """Which of how many processes this is."""
+    source = os.environ if environ is None else environ
+    local = source.get("LOCAL_RANK")
+    return Launched(int(source.get("WORLD_SIZE") or 1), int(source.get("RANK") or 0), int(local) if local else None)
+
+
+def database_password_file(environ: dict[str, str] | None = None) -> str:
+    """The file of APPLIANCE_DATABASE_PASSWORD_FILE, or nothing."""
+    return (os.environ if environ is None else environ).get("APPLIANCE_DATABASE_PASSWORD_FILE", "")
+
+
 def no_color(environ: dict[str, str] | None = None) -> bool:
     """Whether NO_COLOR is set and not empty, as programs of all kinds read it."""
     return bool((os.environ if environ is None else environ).get("NO_COLOR"))

@@ -1,12 +1,12 @@
 """In which precision matrix products are made. Weights stay fp32: bf16 weights lose updates at small learning rates."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from appliance import settings
 from appliance.errors import ConfigError
 
 
@@ -54,8 +54,9 @@ def choose(device: str, compute: str) -> Precision:
             "run `nvidia-smi`, install a CUDA build of torch, or set device: cpu",
         )
     kind = "cuda" if device == "cuda" or (device == "auto" and has_gpu) else "cpu"
-    if kind == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes on this machine, each with its own GPU
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    local = settings.launched().local
+    if kind == "cuda" and local is not None:  # one of several processes on this machine, each with its own GPU
+        torch.cuda.set_device(local % torch.cuda.device_count())
     if compute == "auto":
         compute = "bf16" if kind == "cuda" and _has_bf16(kind) else "fp32"
     if compute == "bf16" and not _has_bf16(kind):

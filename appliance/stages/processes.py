@@ -13,18 +13,19 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from appliance import settings
 from appliance.errors import ConfigError
 from appliance.store.rundir import RunDir
 
 
 def world() -> int:
     """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    return settings.launched().world
 
 
 def is_first() -> bool:
     """Whether this process owns the run folder."""
-    return world() == 1 or int(os.environ.get("RANK") or 0) == 0
+    return world() == 1 or settings.launched().rank == 0
 
 
 @dataclass(frozen=True)

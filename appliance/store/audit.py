@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from appliance.store.db import Store
 from appliance.store.schema import Audit, User
 
+if TYPE_CHECKING:
+    from appliance.store.users import Member
+
 
 def record(
-    store: Store, user: User | None, action: str, subject: str = "", detail: dict[str, Any] | None = None
+    store: Store, user: User | Member | None, action: str, subject: str = "", detail: dict[str, Any] | None = None
 ) -> None:
     """Enter that `user` (None: the appliance itself) did `action` (start, stop, delete, export, vote, ...) to `subject`."""
     row = Audit(

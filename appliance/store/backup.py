@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from appliance import __version__
 from appliance.errors import ApplianceError
-from appliance.settings import Settings
+from appliance.settings import Settings, database_password_file
 from appliance.store import backup_tables, migration
 from appliance.store.backup_format import DATA, FORMAT, HEADER, MANIFEST, TABLES, WITHOUT, left_out
 from appliance.store.db import Store, reachable
@@ -126,7 +126,7 @@ def _fill(writer: _Writer, store: Store, settings: Settings, without: frozenset[
 
 
 def _password_file() -> Path | None:
-    named = os.environ.get("APPLIANCE_DATABASE_PASSWORD_FILE")
+    named = database_password_file()
     return Path(named) if named else None
 
 

@@ -44,7 +44,7 @@ class User(Base):
     __table_args__ = (_choice("role", ROLES),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)  # as typed, compared in lower case
+    name: Mapped[str] = mapped_column(String(64), unique=True)  # in lower case
     password_hash: Mapped[str] = mapped_column(String(255))  # argon2id
     role: Mapped[str] = mapped_column(String(16))
     created: Mapped[float]
