@@ -26,11 +26,11 @@ from appliance.ui.downloads import attachment
 
 ADMINS = ("admin",)
 PREFLIGHT, BACKUPS = "preflight.json", "backups"
-COLUMNS, WIDTHS = ["Check", "Result", "Found", "What to do"], ["20%", "10%", "25%", "45%"]
+COLUMNS, WIDTHS = ["Check", "Result", "Found"], ["40%", "12%", "48%"]
 
 
 def build(context: Context) -> None:
-    """The widgets, below the people."""
+    """The widgets."""
     gr.Markdown("### This machine")
     now = gr.Markdown("Loading.", elem_id="system-now")
     with gr.Row():
@@ -100,7 +100,7 @@ def checked(store: Store) -> list[Any]:
     if "failed" in report:
         return [f"Preflight at {at}: {report['failed']}.", gr.Dataframe(visible=False)]
     rows = [
-        [f"{one['title']} ({one['id']})", one["status"], one["found"], "\n".join(one["fix"])]
+        [f"{one['title']} ({one['id']})", one["status"], one["found"]]
         for one in report["checks"]
         if one["status"] in ("warn", "fail")
     ]
