@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
@@ -33,7 +34,9 @@ def app(tmp_path_factory):
     async def made():  # in a loop, so that Gradio does not leave one of its own behind
         return build(settings, store=store)
 
-    yield asyncio.run(made())
+    # In a thread of its own: a browser of another test file keeps a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(asyncio.run, made()).result()
     store.close()
 
 
