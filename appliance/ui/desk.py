@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appliance.errors import ApplianceError
 from appliance.settings import Settings
@@ -70,8 +72,15 @@ class Desk:
     uploads: Uploads
     throttle: Throttle
     prefix: str = ""
-    signs: dict[str, object] = field(default_factory=dict)
-    """What was read a moment ago and costs too much to read for every page: the GPUs."""
+    signs: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    """What was read a moment ago and costs too much to read for every page, with when. See `shared`."""
+
+    def shared(self, name: str, good_s: float, read: Callable[[], Any]) -> Any:
+        """What `read` gave for anybody in the last `good_s` seconds, or gives now."""
+        kept = self.signs.get(name)
+        if kept is None or time.monotonic() - kept[0] > good_s:
+            kept = self.signs[name] = (time.monotonic(), read())
+        return kept[1]
 
     @property
     def upload_bytes(self) -> int:

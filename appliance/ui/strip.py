@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import html
-import json
-import os
-import statistics
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,10 +16,11 @@ from appliance.store.schema import Run
 from appliance.ui.access import allowed
 from appliance.ui.context import SILENT
 from appliance.ui.desk import Desk
+from appliance.ui.training_rate import pace
 
 PERIOD_S = 3.0
-STALLED_STEPS, STALLED_S = 5.0, 120.0
-"""A run stands still when its last step is older than five usual steps, and two minutes at least."""
+SHARED_S = 1.0
+"""Pages that ask within so many seconds of each other are told the same: one reading for all of them."""
 
 RECENT_S = 600.0
 """How long after its end a run is still spoken of."""
@@ -62,45 +58,20 @@ def read(store: Store, memory: str) -> Status:
     if run is None or (waiting and run.state in runs.ENDED):
         state = "worker missing" if not worker else "queued" if waiting else "idle"
         return Status(state, waiting=waiting, memory=memory, worker=worker)
-    usual = usual_step_s(Path(run.folder)) if run.state in runs.ACTIVE else None
-    age = None if run.last_step_at is None or run.state not in runs.ACTIVE else max(0.0, now - run.last_step_at)
-    state = run.state
-    if state == "running" and age is not None and age > max(STALLED_S, STALLED_STEPS * (usual or 0.0)):
-        state = "stalled"
-    left = None
-    if usual is not None and run.steps and run.state == "running":
-        left = max(0.0, (run.steps - run.step) * usual - min(age or 0.0, usual))
+    going = pace(run, now)
     return Status(
-        state=state,
+        state="stalled" if going.stalled else run.state,
         run_id=run.id,
         name=run.name,
         step=run.step,
         steps=run.steps,
         phase=run.phase or "",
-        left_s=left,
-        age_s=age,
+        left_s=going.left_s,
+        age_s=going.age_s,
         waiting=waiting,
         memory=memory,
         worker=worker,
     )
-
-
-def usual_step_s(folder: Path, tail_bytes: int = 8192) -> float | None:
-    """The median of the last steps' seconds as the run's timings.jsonl has them; None before the first."""
-    try:
-        with (folder / "timings.jsonl").open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - tail_bytes))
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    seconds = []
-    for line in lines[-20:]:
-        try:
-            seconds.append(float(json.loads(line)["seconds"]))
-        except (ValueError, KeyError, TypeError):  # the first is cut, the last may be half written
-            continue
-    return statistics.median(seconds) if seconds else None
 
 
 def span(seconds: float) -> str:
@@ -158,10 +129,10 @@ def view(status: Status) -> str:
 
 def memory(desk: Desk) -> str:
     """GPU memory in words, "CPU" where there is none; asked of the driver once in three seconds for all pages."""
-    kept = desk.signs.get("memory")
-    now = time.monotonic()
-    if isinstance(kept, tuple) and now - kept[0] < PERIOD_S:
-        return kept[1]
+    return desk.shared("memory", PERIOD_S, _memory)
+
+
+def _memory() -> str:
     with nvml.session() as opened:
         found = [] if opened["error"] else nvml.devices(("memory_bytes",))
     words = ", ".join(
@@ -169,7 +140,6 @@ def memory(desk: Desk) -> str:
         for one in found
         if not nvml.is_error(one["memory_bytes"])
     )
-    desk.signs["memory"] = (now, words or "CPU")
     return words or "CPU"
 
 
@@ -187,7 +157,7 @@ class Strip:
         desk = self.desk
 
         def now(member: Any) -> tuple[Any, Any, Any]:
-            status = read(desk.store, memory(desk))
+            status = desk.shared("strip", SHARED_S, lambda: read(desk.store, memory(desk)))
             can_stop = status.state in ("starting", "running", "stalled")
             return (
                 view(status),
@@ -207,6 +177,7 @@ class Strip:
                 gr.Info("No run is at work.")
                 return
             asked = runs.ask_stop(desk.store, current.id)
+            desk.signs.pop("strip", None)
             audit.record(desk.store, member, "stop", asked.name)
             gr.Info(f"{asked.name} finishes its step, saves, and stops.")
 

@@ -11,8 +11,8 @@ from sqlalchemy import case, select
 from appliance.store import metrics, runs, workers
 from appliance.store.db import Store
 from appliance.store.schema import Run
-from appliance.ui.strip import STALLED_S, STALLED_STEPS, span
-from appliance.ui.training_rate import session_rate, step_of
+from appliance.ui.strip import span
+from appliance.ui.training_rate import pace, step_of
 from appliance.worker.job import newest_checkpoint
 
 RECENT = 20
@@ -69,30 +69,21 @@ def look(store: Store, run_id: int) -> Now:
     """The run as it is now. Raises ApplianceError when there is none of that number."""
     run, now = runs.get(store, run_id), store.clock()
     last = metrics.last(store, run_id)
-    folder = Path(run.folder)
-    begun_at = step_of(run.checkpoint) or 0
-    active = run.state in runs.ACTIVE
-    usual = session_rate(folder, run, begun_at) if active else None
-    age = max(0.0, now - run.last_step_at) if active and run.last_step_at is not None else None
-    if age is not None and run.started is not None and now - run.started < age:
-        age = None  # that step was of an earlier attempt
-    left = None
-    if usual is not None and run.state == "running" and run.steps:
-        left = max(0.0, (run.steps - run.step) * usual - min(age or 0.0, usual))
+    going = pace(run, now)
     ahead = runs.current(store) if run.state == "queued" else None
     return Now(
         run=run,
-        state="stalled" if run.state == "running" and is_stalled(age, usual) else run.state,
+        state="stalled" if going.stalled else run.state,
         newest=last.get("step"),
         broken=any(value is None for value in last.values()),
         place=runs.queue_place(store, run_id) if run.state == "queued" else None,
         waits_for=None if ahead is None else ahead.name,
         worker=bool(workers.heard_of(store)) if run.state not in ("done", "failed", "stopped") else True,
-        checkpoint=step_of(newest_checkpoint(folder)) if run.state in runs.ENDED else None,
+        checkpoint=step_of(newest_checkpoint(Path(run.folder))) if run.state in runs.ENDED else None,
         elapsed_s=elapsed(run, now),
-        left_s=left,
-        age_s=age,
-        usual_s=usual,
+        left_s=going.left_s,
+        age_s=going.age_s,
+        usual_s=going.usual_s,
     )
 
 
@@ -102,11 +93,6 @@ def elapsed(run: Run, now: float) -> float | None:
         return None
     until = run.ended if run.state in runs.ENDED else now
     return None if until is None else max(0.0, until - run.started)
-
-
-def is_stalled(age_s: float | None, usual_s: float | None) -> bool:
-    """Whether the last step is older than five usual ones, and two minutes at least."""
-    return age_s is not None and age_s > max(STALLED_S, STALLED_STEPS * (usual_s or 0.0))
 
 
 def progress_html(now: Now) -> str:

@@ -124,7 +124,30 @@ def test_spans_in_words(seconds, words):
     assert strip.span(seconds) == words
 
 
-def test_a_run_with_no_timings_has_no_time_left(tmp_path):
-    assert strip.usual_step_s(tmp_path) is None
-    (tmp_path / "timings.jsonl").write_text("x\n{}\n")
-    assert strip.usual_step_s(tmp_path) is None
+def test_a_run_with_no_timings_has_no_time_left(store):
+    run = runs.get(store, running(store).id)
+    for text in (None, "x\n{}\n"):
+        (store.data / run.name / "timings.jsonl").unlink(missing_ok=True)
+        if text is not None:
+            (store.data / run.name / "timings.jsonl").write_text(text)
+        assert strip.read(store, "CPU").left_s is None
+
+
+def test_after_a_resume_the_time_left_is_by_this_sessions_steps(store):
+    run = running(store, step=10, seconds=50.0)
+    runs.identify(store, run.id, pid=1, pid_started=0.0, boot_id="b", checkpoint="step-000008")
+    folder = store.data / run.name
+    lines = [json.dumps({"step": n, "seconds": 50.0 if n <= 8 else 3.0}) for n in range(1, 11)]
+    (folder / "timings.jsonl").write_text("\n".join(lines) + "\n")
+    assert strip.read(store, "CPU").left_s == 90 * 3.0
+
+
+def test_one_reading_serves_pages_that_ask_at_once(tmp_path, monkeypatch):
+    from appliance.ui import desk
+
+    now, read = [100.0], []
+    monkeypatch.setattr(desk.time, "monotonic", lambda: now[0])
+    one = desk.Desk(None, None, None, None)
+    assert [one.shared("x", 1.0, lambda: read.append(1) or len(read)) for _ in range(3)] == [1, 1, 1]
+    now[0] += 1.5
+    assert one.shared("x", 1.0, lambda: read.append(1) or len(read)) == 2

@@ -12,7 +12,7 @@ from appliance.store.db import open_store
 from appliance.store.rundir import RunDir
 from appliance.store.schema import Run
 from appliance.ui import training, training_charts, training_drawing, training_files
-from appliance.ui.training_rate import session_rate, step_of
+from appliance.ui.training_rate import is_stalled, session_rate, step_of
 
 CONFIG = """\
 stage: ppo
@@ -79,11 +79,11 @@ def test_a_running_run_has_a_rate_and_a_time_left(store):
 
 
 def test_a_step_far_older_than_usual_is_standing_still():
-    assert not training.is_stalled(119.0, 1.0)
-    assert training.is_stalled(121.0, 1.0)
-    assert not training.is_stalled(499.0, 100.0)
-    assert training.is_stalled(501.0, 100.0)
-    assert not training.is_stalled(None, 1.0)
+    assert not is_stalled(119.0, 1.0)
+    assert is_stalled(121.0, 1.0)
+    assert not is_stalled(499.0, 100.0)
+    assert is_stalled(501.0, 100.0)
+    assert not is_stalled(None, 1.0)
 
 
 def test_after_a_resume_only_this_sessions_steps_give_the_rate(store):
