@@ -55,9 +55,10 @@ def migrate(engine: Engine, *, file: Path | None, now: float) -> None:
         elif file is not None:
             copy_sqlite(file, backup_path(file, here, now))
         connection.rollback()
-        config.attributes["connection"] = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        command.upgrade(config, "head")
-        connection.commit()
+        with without_cascades(connection):
+            config.attributes["connection"] = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            command.upgrade(config, "head")
+            connection.commit()
     if file is not None:
         file.chmod(PRIVATE)
 
@@ -65,6 +66,39 @@ def migrate(engine: Engine, *, file: Path | None, now: float) -> None:
 def version_of(connection: Connection) -> str | None:
     """The version that a database says it has, or None: it has none yet."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def without_cascades(connection: Connection) -> Iterator[None]:
+    """A time in which SQLite may drop a table and keep what points to it; other databases are not concerned.
+
+    SQLite changes a column by making the table anew and dropping the old one. With foreign keys on, that deletes every
+    row that points to it: a run's numbers, a user's votes. `check_references` looks instead, once the steps are done.
+    """
+    driver = connection.connection.driver_connection  # past SQLAlchemy: the pragma is ignored in a transaction
+    assert driver is not None
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver.execute("PRAGMA foreign_keys = OFF").close()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        driver.execute("PRAGMA foreign_keys = ON").close()
+
+
+def check_references(connection: Connection) -> None:
+    """Raises ApplianceError, which undoes the upgrade, where rows of a SQLite file point to rows that are not there."""
+    if connection.dialect.name != "sqlite":
+        return
+    lost = connection.execute(text("PRAGMA foreign_key_check")).all()
+    if lost:
+        table, _, parent, _ = lost[0]
+        raise ApplianceError(
+            f"the database cannot be used: {len(lost)} of its rows point to nothing, the first from {table} to {parent}",
+            "go on with the appliance version that wrote it, and report this with both versions' numbers",
+        )
 
 
 def backup_path(file: Path, version: str, at: float) -> Path:

@@ -203,6 +203,7 @@ def _database(
             fresh = Store(f"sqlite:///{place}", staged)
             stack.callback(fresh.close)
             connection = stack.enter_context(fresh.engine.connect())
+            stack.enter_context(migration.without_cascades(connection))
         else:
             connection = stack.enter_context(store.engine.connect())
             key = {"number": migration.ADVISORY_LOCK}
@@ -213,6 +214,7 @@ def _database(
             found.rows = backup_tables.build(connection, str(header["schema"]), files, dict(header["last_ids"]))
             backup_tables.rebase(connection, str(header["data"]), str(store.data), moved)
             connection.execute(insert(Base.metadata.tables["audit"]), _entry(header, now))
+            migration.check_references(connection)
         except DBAPIError as error:
             raise ApplianceError(
                 f"the backup's database cannot be used: {' '.join(str(error.orig).split())}", "take another backup file"

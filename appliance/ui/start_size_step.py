@@ -47,7 +47,9 @@ class SizeStep:
                         )
             self.reset = gr.Button("Back to the defaults", size="sm", elem_id="start-reset")
         self.next = gr.Button("Next: check and start", variant="primary", elem_id="start-next-3")
-        self.outputs = [self.size, self.train, self.takes, self.changed, *self.numbers.values()]
+        # What the numbers on the page stood beside: a click on Next right after one on a size brings those of the size before.
+        self.beside = gr.State(None)
+        self.outputs = [self.size, self.train, self.takes, self.changed, *self.numbers.values(), self.beside]
 
     def view(self, member: Member, draft: Draft) -> list[Any]:
         """The updates of `outputs`."""
@@ -60,6 +62,7 @@ class SizeStep:
             self._takes(member, draft),
             starting_size.changed_lines(draft, weights),
             *[gr.Number(value=values[name], info=f"Default: {usual[name]:g}") for name in self.numbers],
+            {"size": draft.size, "usual": usual},
         ]
 
     def _takes(self, member: Member, draft: Draft) -> str:
@@ -103,11 +106,14 @@ class SizeStep:
             starting_draft.change(data, member.id, train=name)
             return again(member)
 
-        def keep(member: Member, *given: float | None) -> tuple[Draft, int | None]:
-            """The draft with the numbers, which stand in the order of SETTINGS."""
+        def keep(member: Member, beside: dict[str, Any] | None, *given: float | None) -> tuple[Draft, int | None]:
+            """The draft with the numbers, which stand in the order of SETTINGS and were drawn with `beside`."""
             draft = starting_draft.read(data, member.id)
             weights = weights_of(draft, cards_of(self.context.settings, self.context.store))
-            values = starting_size.changed(dict(zip(self.numbers, given, strict=True)), draft, weights)
+            beside = beside or {"size": draft.size, "usual": starting_size.defaults(draft, weights)}
+            values = starting_size.changed(dict(zip(self.numbers, given, strict=True)), beside["usual"])
+            if beside["size"] != draft.size:
+                values.pop("steps", None)
             return starting_draft.change(data, member.id, settings=values), weights
 
         @allowed(*ROLES)
@@ -120,8 +126,9 @@ class SizeStep:
             target: float | None,
             temperature: float | None,
             seed: float | None,
+            beside: dict[str, Any] | None,
         ) -> list[Any]:
-            draft, weights = keep(member, steps, tokens, rate, coef, target, temperature, seed)
+            draft, weights = keep(member, beside, steps, tokens, rate, coef, target, temperature, seed)
             return [self._takes(member, draft), starting_size.changed_lines(draft, weights)]
 
         @allowed(*ROLES)
@@ -139,16 +146,25 @@ class SizeStep:
             target: float | None,
             temperature: float | None,
             seed: float | None,
+            beside: dict[str, Any] | None,
+            size: str,
+            train: str,
         ) -> list[Any]:
-            draft, _ = keep(member, steps, tokens, rate, coef, target, temperature, seed)
+            draft = starting_draft.change(data, member.id, size=size)
+            if train != starting_size.train_of(
+                draft, weights_of(draft, cards_of(self.context.settings, self.context.store))
+            ):
+                starting_draft.change(data, member.id, train=train)
+            draft, _ = keep(member, beside, steps, tokens, rate, coef, target, temperature, seed)
             build(self.context.store, self.context.settings, member, draft)
             starting_draft.go_to(data, member.id, 3)
             return draw(member)
 
         self.size.input(size, self.size, own, **LIVE)
         self.train.input(train, self.train, own, **LIVE)
+        given = [*self.numbers.values(), self.beside]
         for widget in self.numbers.values():
-            widget.input(number, list(self.numbers.values()), [self.takes, self.changed], **LIVE)
-            widget.blur(number, list(self.numbers.values()), [self.takes, self.changed], **LIVE)
+            widget.input(number, given, [self.takes, self.changed], **LIVE)
+            widget.blur(number, given, [self.takes, self.changed], **LIVE)
         self.reset.click(reset, None, own, show_progress="hidden")
-        self.next.click(forward, list(self.numbers.values()), everything, show_progress="hidden")
+        self.next.click(forward, [*given, self.size, self.train], everything, show_progress="hidden")

@@ -102,9 +102,9 @@ def settings_of(draft: Draft, weights: int | None) -> dict[str, float]:
     return defaults(draft, weights) | {name: value for name, value in draft.settings.items() if name in SETTINGS}
 
 
-def changed(values: dict[str, float | None], draft: Draft, weights: int | None) -> dict[str, float]:
-    """Of numbers from the page those that differ from their default, kept within their range."""
-    usual, found = defaults(draft, weights), {}
+def changed(values: dict[str, float | None], usual: dict[str, float]) -> dict[str, float]:
+    """Of numbers from the page those that differ from `usual`, the defaults they stood beside, kept within their range."""
+    found = {}
     for name, setting in SETTINGS.items():
         given = values.get(name)
         if given is None or isinstance(given, bool):

@@ -10,7 +10,8 @@ SCRIPT = Path(__file__).with_name("page_load.py")
 
 def test_people_are_answered_while_a_training_runs(tmp_path: Path):
     record = tmp_path / "record.json"
-    small = ["--users", "2", "--arrive-s", "1", "--window-s", "4", "--rounds", "1", "--points", "100", "--size", "test"]
+    # everybody asks for health every six seconds: once at least in a window of eight
+    small = ["--users", "2", "--arrive-s", "1", "--window-s", "8", "--rounds", "1", "--points", "100", "--size", "test"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *small, "--json", str(record)],
         check=False,

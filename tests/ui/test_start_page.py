@@ -72,6 +72,11 @@ def test_from_an_upload_to_a_run_in_the_queue(site, browser_page, models, tmp_pa
     page.reload()
     expect(page.locator("#start-setting-steps input")).to_have_count(0)  # folded away; the step is the same
     expect(page.locator("#start-next-3")).to_be_visible()
+    # Next right after a size: the numbers on the page are still the other size's, and are not taken for chosen ones.
+    page.get_by_label("Normal").click()
+    page.get_by_text("More settings").click()
+    expect(page.locator("#start-setting-steps input")).to_have_value("40")
+    page.get_by_label("Quick look").click()
     page.locator("#start-next-3").click()
 
     expect(page.locator("#start-checks")).to_contain_text("answers written and scored", timeout=120_000)

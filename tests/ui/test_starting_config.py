@@ -223,7 +223,7 @@ def test_missing_votes_are_counted(store):
 def test_changed_settings_are_kept_in_range_and_listed():
     draft = Draft()
     values = {"steps": 10**9, "learning_rate": 1.5e-4, "seed": 1.0, "kl_coef": None}
-    found = starting_size.changed(values, draft, 1000)
+    found = starting_size.changed(values, starting_size.defaults(draft, 1000))
     assert found == {"steps": 5000}  # a tiny model's learning rate is 1.5e-4 anyway
     lines = starting_size.changed_lines(draft.model_copy(update={"settings": found}), 1000)
     assert "Steps: **5000** (default 40)" in lines
