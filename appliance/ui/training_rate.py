@@ -50,9 +50,9 @@ def is_stalled(age_s: float | None, usual_s: float | None) -> bool:
 
 
 def step_of(checkpoint: str | None) -> int | None:
-    """The step in a checkpoint's name (step-000340, checkpoint-12); None without one."""
-    found = re.findall(r"\d+", checkpoint or "")
-    return int(found[-1]) if found else None
+    """The steps done by a checkpoint's name (step-000340, step-000340+3 in the next one, checkpoint-12); None without one."""
+    found = re.search(r"\d+", checkpoint or "")
+    return int(found[0]) if found else None
 
 
 def session_rate(folder: Path, run: Run, begun_at: int) -> float | None:

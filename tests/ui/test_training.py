@@ -111,6 +111,7 @@ def test_the_step_of_an_earlier_attempt_has_no_age(store):
 
 def test_a_checkpoints_name_tells_its_step():
     assert step_of("step-000340") == 340
+    assert step_of("step-000340+3") == 340  # stopped in the middle of the next one
     assert step_of("checkpoint-12") == 12
     assert step_of(None) is None
 
