@@ -36,6 +36,11 @@ COMPOSE: dict[str, Variable] = {
     "APPLIANCE_GPUS": Variable("1", "how many GPUs the worker is given"),
     "PREFLIGHT_FAIL_ON": Variable("fail", "warn: start nothing on a machine with warnings either"),
     "PREFLIGHT_SKIP": Variable("", "ids of checks that may fail, as preflight names them: host.cpu,net.hf_or_offline"),
+    "COMPOSE_FILE": Variable(
+        "compose.yaml", "which files, colons between: compose.cpu.yaml without a GPU; compose.yaml:compose.tls.yaml"
+    ),
+    "HTTPS_PROXY": Variable("", "the site's proxy on the way to the hub: http://proxy.example:3128"),
+    "NO_PROXY": Variable("", "hosts that are asked directly, with commas between them"),
     "TORCH": Variable("torch==2.13.0+cu126", "build: which torch"),
     "TORCH_INDEX": Variable("", "build: the package index that pytorch.org names for that torch"),
     "CUDA": Variable("12.6", "build: the CUDA version that torch must have, checked; cpu: none"),
@@ -54,6 +59,7 @@ class Settings:
     data: Path
     models: Path
     database: str
+    database_password_file: Path | None
     admin_password_file: Path | None
     upload_mib: int
     offline: bool
@@ -72,12 +78,15 @@ def read(environ: dict[str, str] | None = None) -> Settings:
             f"environment: APPLIANCE_UPLOAD_MIB is {value['APPLIANCE_UPLOAD_MIB']!r}",
             "set it to a whole number above 0",
         )
-    data, secret = Path(value["APPLIANCE_DATA"]), value["APPLIANCE_ADMIN_PASSWORD_FILE"]
+    data = Path(value["APPLIANCE_DATA"])
+    secrets = (value[f"APPLIANCE_{name}_PASSWORD_FILE"] for name in ("DATABASE", "ADMIN"))
+    of_database, of_admin = (Path(file) if file else None for file in secrets)
     return Settings(
         data=data,
         models=Path(value["APPLIANCE_MODELS"]) if value["APPLIANCE_MODELS"] else data / "models",
-        database=_database(value["APPLIANCE_DATABASE"], value["APPLIANCE_DATABASE_PASSWORD_FILE"], data),
-        admin_password_file=Path(secret) if secret else None,
+        database=_database(value["APPLIANCE_DATABASE"], of_database, data),
+        database_password_file=of_database,
+        admin_password_file=of_admin,
         upload_mib=int(value["APPLIANCE_UPLOAD_MIB"]),
         offline=value["APPLIANCE_OFFLINE"] == "1",
         progress=value["APPLIANCE_PROGRESS"],
@@ -94,14 +103,14 @@ def example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _database(url: str, password_file: str, data: Path) -> str:
+def _database(url: str, password_file: Path | None, data: Path) -> str:
     """The database's URL, with the password from its file where there is one. Raises ConfigError."""
     if not url:
         return f"sqlite:///{(data / 'appliance.db').absolute()}"
-    if not password_file:
+    if password_file is None:
         return url
     try:
-        password = Path(password_file).read_text(encoding="utf-8").strip()
+        password = password_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"environment: APPLIANCE_DATABASE_PASSWORD_FILE {password_file} cannot be read: {error}",
@@ -130,11 +139,6 @@ def launched(environ: dict[str, str] | None = None) -> Launched:
     source = os.environ if environ is None else environ
     local = source.get("LOCAL_RANK")
     return Launched(int(source.get("WORLD_SIZE") or 1), int(source.get("RANK") or 0), int(local) if local else None)
-
-
-def database_password_file(environ: dict[str, str] | None = None) -> str:
-    """The file of APPLIANCE_DATABASE_PASSWORD_FILE, or nothing."""
-    return (os.environ if environ is None else environ).get("APPLIANCE_DATABASE_PASSWORD_FILE", "")
 
 
 def no_color(environ: dict[str, str] | None = None) -> bool:

@@ -51,6 +51,8 @@ def test_the_store_is_a_file_in_the_data_folder_or_the_database_that_is_named(tm
     secret.write_text("p@ss/word\n")
     named = {"APPLIANCE_DATABASE": "postgresql://me@host/store", "APPLIANCE_DATABASE_PASSWORD_FILE": str(secret)}
     assert settings.read(named).database == "postgresql://me:p%40ss%2Fword@host/store"
+    assert settings.read(named).database_password_file == secret
+    assert settings.read({}).database_password_file is None
 
 
 def test_a_password_file_that_cannot_be_used_is_named_without_its_content(tmp_path):
@@ -78,7 +80,8 @@ def test_compose_files_use_the_variables_of_the_table_and_their_defaults():
             if file.name == "compose.yaml":
                 assert default == known[name].default, name
     others = {"APPLIANCE_CDI_DEVICE", "APPLIANCE_TLS_LISTEN", "APPLIANCE_TLS_PORT", "CADDY_IMAGE", "POSTGRES_IMAGE"}
-    assert set(used) == set(settings.COMPOSE) | set(settings.IN_CONTAINER) | others
+    of_compose = {"COMPOSE_FILE"}  # read by Compose itself
+    assert set(used) == (set(settings.COMPOSE) - of_compose) | set(settings.IN_CONTAINER) | others
 
 
 def reads_of_the_environment(tree: ast.Module) -> list[str]:

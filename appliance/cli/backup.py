@@ -23,8 +23,9 @@ def backup(file: Path, force: bool, without: tuple[str, ...]) -> None:
     passwords are in it as hashes: keep FILE where only you can read it. `appliance restore` puts it back.
     """
     from appliance.store import backup as backups
+    from appliance.store.files import size_text
 
     made = backups.make(settings.read(), file, without=without, force=force)
-    click.echo(f"{made.file}: {made.files} files, {made.rows} rows of the store, {made.size_bytes / 1e6:,.1f} MB")
+    click.echo(f"{made.file}: {made.files} files, {made.rows} rows of the store, {size_text(made.size_bytes)}")
     for path in made.left_out:
         click.echo(f"left out: {path}", err=True)

@@ -187,7 +187,7 @@ def as_dict(place: Path, one: "Staged") -> dict[str, Any]:
 
 def size(size_bytes: float) -> str:
     """1.3 GB, 12 MB, 40 kB."""
-    from appliance.staging.manifest import size_text
+    from appliance.store.files import size_text
 
     return size_text(size_bytes)
 

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.plan.known import KNOWN
 from appliance.plan.shapes import FAMILIES, Shape, from_config
 from appliance.staging import folders
+from appliance.store.files import read_json
 
 BUFFERS = (".attn.bias", ".masked_bias", "inv_freq", "position_ids")
 """Ends of names of tensors that old files hold beside the weights, and that loading leaves out."""
@@ -65,7 +66,7 @@ def _staged(model: str, revision: str | None) -> Path | None:
 
 
 def _read(model: str, folder: Path, depth: int = 0) -> Found:
-    adapter = _json(folder / "adapter_config.json")
+    adapter = read_json(folder / "adapter_config.json")
     if adapter is not None and not (folder / "config.json").exists():
         base = adapter.get("base_model_name_or_path")
         inner = folder_of(str(base), None) if base and depth < 3 else None
@@ -74,7 +75,7 @@ def _read(model: str, folder: Path, depth: int = 0) -> Found:
         if base in KNOWN:
             return Found(model, KNOWN[base], "an adapter; its base's shape from the built-in table")
         return Found(model, None, f"an adapter whose base {base!r} is not here: give the base's folder")
-    values = _json(folder / "config.json")
+    values = read_json(folder / "config.json")
     if values is None:
         return Found(
             model,
@@ -139,11 +140,3 @@ def _header(file: Path) -> dict[str, int]:
             raise ValueError(f"{file.name}: no safetensors header")
         header = json.loads(opened.read(length))
     return {name: math.prod(map(int, one["shape"])) for name, one in header.items() if name != "__metadata__"}
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None

@@ -28,9 +28,11 @@ def table(report: Report, *, width: int = 80, color: bool = False) -> list[str]:
     def paint(text: str, status: str) -> str:
         return f"\x1b[{COLORS[status]}m{text}\x1b[0m" if color else text
 
+    need = report.need
+    gpu = f"CUDA {need.cuda}, driver {need.min_driver} or newer" if need.gpus else "for machines without a GPU"
     lines = [
         f"appliance preflight {__version__}: {report.stage}, level {report.level}",
-        f"image: torch {report.need.torch}, CUDA {report.need.cuda}, driver {report.need.min_driver} or newer",
+        f"image: torch {need.torch}, {gpu}",
     ]
     for section in SECTIONS:
         rows = [outcome for outcome in report.outcomes if outcome.check.section == section]

@@ -16,7 +16,7 @@ def page_may_use(options: dict[str, Any]) -> None:
     module = vars(parts.load("rewards", name))
     if not module.get("FROM_PAGE", True):
         raise ConfigError(
-            f"the reward source {name!r} may not be chosen from the page",
+            f"the reward source {name!r} may not be chosen from the page: it runs code from a file",
             f"use another source, or start the run with `appliance train ppo` on the machine; {name!r} is for its admins",
         )
     for key in module.get("NOT_FROM_PAGE", ()):

@@ -16,8 +16,9 @@ from pathlib import Path
 from appliance import settings
 from appliance.errors import ModelError
 from appliance.staging import manifest as manifests
-from appliance.staging.manifest import Manifest, size_text
+from appliance.staging.manifest import Manifest
 from appliance.staging.names import COMMIT, DATASETS, Asked, Kind, is_repository
+from appliance.store.files import size_text
 
 WORK = ".staging"
 SPARE_BYTES = 64 << 20

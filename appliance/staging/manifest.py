@@ -153,14 +153,6 @@ def stated_licence(folder: Path) -> str | None:
     return f"see {named[0]}" if named else None
 
 
-def size_text(size_bytes: float) -> str:
-    """1.3 GB, 12 MB, 40 kB."""
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= one:
-            return f"{size_bytes / one:.3g} {unit}"
-    return f"{size_bytes:.0f} bytes"
-
-
 def refuse_unknown(what: str) -> ModelError:
     """The error for a repository that is not staged."""
     return ModelError(f"{what} is not staged on this machine", "see `appliance models list`, or import its bundle")

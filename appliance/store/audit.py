@@ -38,3 +38,9 @@ def entries(store: Store, *, limit: int = 200, action: str | None = None, user_n
         query = query.where(Audit.user_name == user_name)
     with store.reading() as session:
         return list(session.scalars(query))
+
+
+def actions(store: Store) -> list[str]:
+    """Every action that was ever entered, in the order of the alphabet."""
+    with store.reading() as session:
+        return list(session.scalars(select(Audit.action).distinct().order_by(Audit.action)))

@@ -7,23 +7,25 @@ secret.key, password files.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
 import time
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from appliance import __version__
 from appliance.errors import ApplianceError
-from appliance.settings import Settings, database_password_file
+from appliance.settings import Settings
 from appliance.store import backup_tables, migration
 from appliance.store.backup_format import DATA, FORMAT, HEADER, MANIFEST, TABLES, WITHOUT, left_out
 from appliance.store.db import Store, reachable
@@ -32,6 +34,12 @@ from appliance.store.runs import RESERVED
 
 SMALL = 8 << 20
 """Files up to this size, in bytes, are read whole: a log may grow or be cut while it is copied."""
+
+UNFINISHED, PART = ".backup-", "part"
+"""The folder in which a backup is written, beside its place, and its file in it."""
+
+SETTLED_S = 60.0
+"""A folder of that name that is younger may be one whose file is not locked yet."""
 
 MOST_OPEN = 200
 TRIES = 5
@@ -71,18 +79,42 @@ def make(settings: Settings, target: Path, *, without: Collection[str] = (), for
     try:
         with explained(target), reachable(store), ExitStack() as stack:
             target.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".backup-", dir=target.parent)))
-            part = scratch / "part"
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-                with tarfile.open(fileobj=out, mode=kinds[target.suffix], format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-                    _fill(_Writer(tar, summary), store, settings, frozenset(without), scratch)
-                out.flush()
-                os.fsync(out.fileno())
+            _clear(target.parent)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=target.parent)))
+            part = scratch / PART
+            out = stack.enter_context(os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"))
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(out, fcntl.LOCK_EX)  # until the file is in its place: see `_clear`
+            with tarfile.open(fileobj=out, mode=kinds[target.suffix], format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+                _fill(_Writer(tar, summary), store, settings, frozenset(without), scratch)
+            out.flush()
+            os.fsync(out.fileno())
             summary.size_bytes = part.stat().st_size
             part.replace(target) if force else _put(part, target)
     finally:
         store.close()
     return summary
+
+
+def unfinished_bytes(folder: Path) -> int:
+    """Bytes that are written so far of the backups that are being made in a folder."""
+    total = 0
+    for part in folder.glob(f"{UNFINISHED}*/{PART}"):
+        with suppress(OSError):  # it was finished just now
+            total += part.stat().st_size
+    return total
+
+
+def _clear(folder: Path) -> None:
+    """Remove what backups left in the folder whose process was killed; those that are being made stay."""
+    for scratch in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):  # it is locked, or gone by now
+            if time.time() - scratch.stat().st_mtime < SETTLED_S:
+                continue
+            if (scratch / PART).exists():
+                with (scratch / PART).open("rb") as part:
+                    fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _put(part: Path, target: Path) -> None:
@@ -119,15 +151,11 @@ def _fill(writer: _Writer, store: Store, settings: Settings, without: frozenset[
                 size = spool.tell()
                 spool.seek(0)
                 writer.add(f"{TABLES}/{table.name}.jsonl", spool, size, time.time())
-    secret = {file.resolve() for file in (settings.admin_password_file, _password_file()) if file is not None}
+    named = (settings.admin_password_file, settings.database_password_file)
+    secret = {file.resolve() for file in named if file is not None}
     database = store.file.name if store.is_sqlite and store.file.parent == store.data else None
     _Tree(writer, store.data, without, database, secret).walk(store.data, ())
     writer.add_json(MANIFEST, {"files": writer.sums})
-
-
-def _password_file() -> Path | None:
-    named = database_password_file()
-    return Path(named) if named else None
 
 
 class _Writer:

@@ -104,7 +104,8 @@ def _engine(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
         if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": int(BUSY_S)})
+            told = {"connect_timeout": int(BUSY_S), "client_encoding": "utf8"}  # a server of SQL_ASCII would send bytes
+            return create_engine(parsed, pool_pre_ping=True, connect_args=told)
         if parsed.get_backend_name() != "sqlite" or not parsed.database:
             raise _bad_url(f"it names {parsed.drivername}")
         engine = create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False})

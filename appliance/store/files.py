@@ -56,6 +56,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file, or something else in it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def size_text(size_bytes: float) -> str:
+    """1.3 GB, 12 MB, 40 kB, in units of a thousand as on disks."""
+    for unit, one in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= 0.9995 * one:  # what three digits would round to 1000 of the smaller unit
+            return f"{size_bytes / one:.3g} {unit}"
+    return f"{size_bytes:.0f} bytes"
+
+
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `path` with what `fill(folder)` puts in it; whole or not at all. An older one is replaced."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -20,6 +20,7 @@ from appliance.errors import ApplianceError
 from appliance.store.schema import Base
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # each step told twice is no news
+log = logging.getLogger("appliance.store")
 
 FOLDER = Path(__file__).with_name("migrations")
 
@@ -59,6 +60,9 @@ def migrate(engine: Engine, *, file: Path | None, now: float) -> None:
             config.attributes["connection"] = connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
             command.upgrade(config, "head")
             connection.commit()
+        if here is not None:
+            kept = f"; as it was, it is kept as {backup_path(file, here, now)}" if file is not None else ""
+            log.warning("the store was upgraded from schema version %s to %s%s", here, newest, kept)
     if file is not None:
         file.chmod(PRIVATE)
 
@@ -86,6 +90,21 @@ def without_cascades(connection: Connection) -> Iterator[None]:
     finally:
         connection.rollback()
         driver.execute("PRAGMA foreign_keys = ON").close()
+
+
+def last_numbers(connection: Connection) -> dict[str, int]:
+    """The highest number that each counting table of a SQLite file ever gave; empty for another database."""
+    if connection.dialect.name != "sqlite" or not inspect(connection).has_table("sqlite_sequence"):
+        return {}
+    return {name: int(last) for name, last in connection.execute(text("SELECT name, seq FROM sqlite_sequence"))}
+
+
+def keep_last_numbers(connection: Connection, given: dict[str, int]) -> None:
+    """Let a table that was made anew give no number again that was in `given`: links and the audit name deleted runs."""
+    for name in given.keys() & set(inspect(connection).get_table_names()):
+        values = {"name": name, "last": max(given[name], last_numbers(connection).get(name, 0))}
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
+        connection.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :last)"), values)
 
 
 def check_references(connection: Connection) -> None:

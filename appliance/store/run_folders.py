@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy import select, update
 from appliance.errors import ApplianceError, ConfigError
 from appliance.store import rundir
 from appliance.store.db import Store
+from appliance.store.files import read_json
 from appliance.store.rundir import RunDir
 from appliance.store.runs import ACTIVE, get
 from appliance.store.schema import Run
@@ -25,6 +25,12 @@ FIGURES = (
     *("kl", "kl_ci95", "length_tokens", "steps", "verdict", "second_opinion"),
 )
 """What the store keeps of a report; the rest stays in the folder."""
+
+COURSE = (
+    *("stage", "state", "created", "queued", "started", "ended", "step", "steps", "last_step_at"),
+    *("phase", "message", "fix", "cause"),
+)
+"""Columns of a run that say how it goes; no names, no settings, no process."""
 
 
 def adopt(store: Store) -> list[int]:
@@ -113,7 +119,7 @@ def size(folder: Path) -> int:
 
 def result(run: RunDir) -> dict[str, Any] | None:
     """The figures that a finished run is known by: all of result.json, or those of PPO's report.json; None before."""
-    plain, report = _json(run.path / "result.json"), _json(run.report / "report.json")
+    plain, report = read_json(run.path / "result.json"), read_json(run.report / "report.json")
     if plain is not None or report is None:
         return plain
     seconds = report.get("seconds")  # by stage
@@ -166,16 +172,8 @@ def _told(run: RunDir) -> dict[str, Any]:
 
 
 def _changed(run: RunDir) -> float | None:
-    status = _json(run.path / "status.json")
+    status = read_json(run.path / "status.json")
     return None if status is None else status.get("updated")
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def of(store: Store, run_id: int) -> RunDir:

@@ -30,8 +30,17 @@ def leave(store: Store, worker_id: str) -> None:
             session.delete(known)
 
 
-def heard_of(store: Store) -> list[Worker]:
-    """Workers whose last beat is recent, for showing; by a clock that was moved it may be wrong for half a minute."""
+def known(store: Store) -> list[Worker]:
+    """Workers that began and did not say goodbye, by their ids: those at work, and those that have gone silent."""
     with store.reading() as session:
-        found = session.scalars(select(Worker).order_by(Worker.id))
-        return [worker for worker in found if abs(store.clock() - worker.heartbeat) <= SILENT_S]
+        return list(session.scalars(select(Worker).order_by(Worker.id)))
+
+
+def is_silent(store: Store, worker: Worker) -> bool:
+    """Whether its last beat is not recent; by a clock that was moved this may be wrong for half a minute."""
+    return abs(store.clock() - worker.heartbeat) > SILENT_S
+
+
+def heard_of(store: Store) -> list[Worker]:
+    """Workers whose last beat is recent, for showing."""
+    return [worker for worker in known(store) if not is_silent(store, worker)]

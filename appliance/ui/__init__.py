@@ -38,8 +38,8 @@ How to write a tab: one file `ui/tabs/<name>.py`, nothing else is edited. A whol
 - `context.after(event)` draws the tab again after a button's work.
 - `context.run`: the id of the run that is looked at (a number or None), the same on all tabs and in the address (?run=).
   To open a tab from a handler: `outputs=[context.tabs, context.run]` and `return context.open("compare", run_id)`.
-- Handlers name their inputs one by one (no *values). gr.State gets a value ({}), not a function (dict): Gradio would
-  call that for the page, without roles.
+- Handlers take the member, then their inputs by place; the last may be *values. gr.State gets a value ({}), not a
+  function (dict): Gradio would call that for the page, without roles.
 - Nothing lives in gr.State but ids. A value from the page is not trusted: look it up in the store, check the owner.
 - Uploads: `with context.upload(member, path) as file:` gives the user's own upload as a Path, to be copied to the store
   inside the block; the temporary file is removed at its end. Give gr.File `file_types=`, and check the type again.

@@ -95,7 +95,6 @@ def allowed(*roles: str, quiet: bool = False) -> Callable[[Callable[..., Any]], 
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function.__name__}: handlers are plain functions, which Gradio runs in threads")
         signature, hints = _for_gradio(function)
-        place = len(signature.parameters) - 1  # the request stands last
 
         def refuse(error: Exception) -> Any:
             message = plain(error)
@@ -105,19 +104,17 @@ def allowed(*roles: str, quiet: bool = False) -> Callable[[Callable[..., Any]], 
                 return gr.skip()
             raise gr.Error(message, title="Not done", print_exception=False) from None
 
-        def call(*arguments: Any) -> Any:
+        def call(request: Any, *given: Any) -> Any:
             try:
-                member = _permitted(arguments[place], permitted)
-                return function(member, *arguments[:place], *arguments[place + 1 :])
+                return function(_permitted(request, permitted), *given)
             except gr.Error:
                 raise
             except Exception as error:  # the page's edge: nobody is shown a traceback
                 return refuse(error)
 
-        def stream(*arguments: Any) -> Iterator[Any]:
+        def stream(request: Any, *given: Any) -> Iterator[Any]:
             try:
-                member = _permitted(arguments[place], permitted)
-                yield from function(member, *arguments[:place], *arguments[place + 1 :])
+                yield from function(_permitted(request, permitted), *given)
             except gr.Error:
                 raise
             except Exception as error:  # the page's edge
@@ -134,10 +131,21 @@ def allowed(*roles: str, quiet: bool = False) -> Callable[[Callable[..., Any]], 
 
 
 def _for_gradio(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
-    """The signature that Gradio sees: without the member, with the request at the end; and its annotations as classes."""
-    _, *rest = inspect.signature(function).parameters.values()
-    if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in rest):
-        raise TypeError(f"{function.__name__}: a handler names its inputs one by one, without * and **")
+    """The signature that Gradio sees: the request in place of the member; and its annotations as classes.
+
+    The inputs may end with *more. Raises TypeError, with the handler's name, for a handler that cannot be called so.
+    """
+    member, *rest = inspect.signature(function).parameters.values() or (None,)
+    if member is None or member.kind not in (member.POSITIONAL_ONLY, member.POSITIONAL_OR_KEYWORD):
+        raise TypeError(
+            f"{function.__qualname__}: a handler takes the member first: def {function.__name__}(member, ...)"
+        )
+    for parameter in rest:
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
+            raise TypeError(
+                f"{function.__qualname__}: Gradio gives inputs by their place, so {parameter} gets none: name the inputs "
+                "one by one, or end with *values"
+            )
     hints: dict[str, Any] = {}
     for parameter in rest:
         kind = parameter.annotation
@@ -145,13 +153,9 @@ def _for_gradio(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[s
             kind = {f"gr.{c.__name__}": c for c in (gr.Request, gr.SelectData, gr.EventData)}.get(kind, Any)
         if isinstance(kind, type) and issubclass(kind, gr.Request | gr.EventData):
             hints[parameter.name] = kind
-    last = inspect.Parameter(
-        "_request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request, default=inspect.Parameter.empty
-    )
-    if any(p.default is not p.empty for p in rest):  # Python wants no plain parameter after one with a default
-        last = last.replace(default=None)
+    first = inspect.Parameter("_request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
     parameters = [p.replace(annotation=hints.get(p.name, inspect.Parameter.empty)) for p in rest]
-    return inspect.Signature([*parameters, last]), hints | {"_request": gr.Request}
+    return inspect.Signature([first, *parameters]), {"_request": gr.Request} | hints
 
 
 def require(*roles: str) -> Callable[[Request], Member]:

@@ -23,7 +23,7 @@ from appliance.config.reward import Preferences
 from appliance.config.sft import Demonstrations
 from appliance.data.rankings import pairs
 from appliance.errors import ApplianceError, DataError
-from appliance.store import audit, datasets, metrics, runs, vote_batches, vote_records
+from appliance.store import audit, datasets, metrics, run_folders, runs, vote_batches, vote_records
 from appliance.store.schema import STATES, Dataset, Run
 from appliance.store.users import Member
 from appliance.ui import starting_draft
@@ -39,21 +39,8 @@ router = APIRouter(prefix="/api")
 Trainer = Annotated[Member, Depends(require("trainer", "admin"))]
 
 RUN_FIELDS = (
-    *(
-        "id",
-        "name",
-        "stage",
-        "state",
-        "created",
-        "queued",
-        "started",
-        "ended",
-        "step",
-        "steps",
-        "last_step_at",
-        "phase",
-    ),
-    *("message", "fix", "cause", "owner_id", "parent_id", "dataset_id", "note", "starred", "result"),
+    *("id", "name", *run_folders.COURSE),
+    *("owner_id", "parent_id", "dataset_id", "note", "starred", "result"),
 )
 """What the API tells of a run; the process and its token stay here."""
 

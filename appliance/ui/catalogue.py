@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +9,11 @@ from typing import Any, Literal
 
 from appliance.plan.files import find
 from appliance.settings import Settings
+from appliance.staging.manifest import stated_licence
 from appliance.staging.names import COMMIT, DATASETS
 from appliance.store import runs
 from appliance.store.db import Store
+from appliance.store.files import read_json, size_text
 
 Kind = Literal["policy", "reward", "classifier"]
 
@@ -55,14 +55,6 @@ class Card:
             self.licence or "licence not stated",
         ]
         return " · ".join(part for part in parts if part)
-
-
-def size_text(size_bytes: float) -> str:
-    """1.3 GB, 12 MB, 40 kB."""
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= one:
-            return f"{size_bytes / one:.3g} {unit}"
-    return f"{size_bytes:.0f} bytes"
 
 
 def catalogue(settings: Settings, store: Store) -> list[Card]:
@@ -126,16 +118,16 @@ def _folders(place: Path, depth: int) -> Iterator[Path]:
 
 def card_of(folder: Path, *, name: str, origin: str, run_id: int | None = None) -> Card:
     """What a model's folder says of itself."""
-    config = _json(folder / "config.json") or {}
+    config = read_json(folder / "config.json") or {}
     architecture = str((config.get("architectures") or ["unknown"])[0])
-    reward = _json(folder / "reward.json")
+    reward = read_json(folder / "reward.json")
     labels = tuple(
         str(label) for _, label in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
     )
     writes = architecture.endswith(WRITERS)
     kind: Kind = "policy" if writes else "reward" if reward is not None else "classifier"
     gate = (reward or {}).get("gate")
-    accuracy = (_json(folder.parent / "result.json") or {}).get("held_out_accuracy") if run_id is not None else None
+    accuracy = (read_json(folder.parent / "result.json") or {}).get("held_out_accuracy") if run_id is not None else None
     files = [file for file in folder.iterdir() if file.is_file()]
     return Card(
         name=name,
@@ -144,7 +136,7 @@ def card_of(folder: Path, *, name: str, origin: str, run_id: int | None = None) 
         origin=origin,
         size_bytes=sum(file.stat().st_size for file in files),
         weights=find(str(folder)).weights,
-        licence=_licence(folder),
+        licence=stated_licence(folder),
         architecture=architecture,
         labels=labels if kind == "classifier" else (),
         accuracy=accuracy if isinstance(accuracy, float) else None,
@@ -165,24 +157,3 @@ def _problem(files: list[Path], config: dict[str, Any]) -> str | None:
     ):
         return "its tokenizer is missing"
     return None
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _licence(folder: Path) -> str | None:
-    """The `license:` line of the card's front matter, or the name of a licence file."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")[:4000]
-    except OSError:
-        text = ""
-    front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    line = re.search(r"^license:\s*(\S+)", front.group(1), re.MULTILINE) if front else None
-    if line:
-        return line.group(1).strip("\"'")
-    return "see its LICENSE file" if any((folder / name).exists() for name in ("LICENSE", "LICENSE.txt")) else None

@@ -16,6 +16,7 @@ from appliance.errors import ApplianceError
 from appliance.evaluate.records import Comparison
 from appliance.evaluate.verdict import count, interval, number, p_text, signed
 from appliance.store.schema import Question, Run
+from appliance.ui.markdown import plain
 from appliance.ui.voting import harmless
 
 ORDERS = {
@@ -41,17 +42,23 @@ class Shown:
 
 def read(run: Run) -> Shown:
     """Raises ApplianceError when the run has no report yet, or a damaged one."""
-    folder = Path(run.folder) / "report"
+    return Shown(_file(run, "report.json"), answers(run))
+
+
+def answers(run: Run) -> Comparison:
+    """The answers alone. Raises ApplianceError when the run has none yet, or a damaged file of them."""
+    return Comparison.from_json(_file(run, "samples.json"))
+
+
+def _file(run: Run, name: str) -> Any:
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        samples = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+        return json.loads((Path(run.folder) / "report" / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ApplianceError(f"{run.name} has no comparison yet", "it is made when the training ends") from None
     except (OSError, ValueError) as error:
         raise ApplianceError(
             f"the comparison of {run.name} cannot be read: {error}", "make it again: `appliance evaluate`"
         ) from None
-    return Shown(report, Comparison.from_json(samples))
 
 
 def places(comparison: Comparison, order: str) -> list[tuple[int, int]]:
@@ -110,13 +117,8 @@ def headline(report: dict[str, Any]) -> str:
         lines.append(f"A second scorer that training never saw {verb}: {signed(opinion['difference'])}.")
     warnings = report["verdict"]["warnings"]
     if warnings:
-        lines.append("Before you trust it:\n" + "\n".join(f"- {_plain(warning)}" for warning in warnings))
+        lines.append("Before you trust it:\n" + "\n".join(f"- {plain(warning)}" for warning in warnings))
     return "\n\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """The text with what Markdown would take for its own made harmless: a model's words may stand in it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
 def position_line(index: int, total: int, place: tuple[int, int], comparison: Comparison) -> str:

@@ -28,6 +28,7 @@ from appliance.settings import Settings
 from appliance.store import migration, run_folders, runs, workers
 from appliance.store.db import Store
 from appliance.store.schema import Base, Event, Run
+from appliance.ui.starting_programs import program
 
 PACKAGES = (
     *(
@@ -47,7 +48,7 @@ PACKAGES = (
 
 TAIL_BYTES = 64 << 10
 MOST_LOGS, MOST_RUNS = 10, 50
-PREFLIGHT_S = 60.0
+PREFLIGHT, PREFLIGHT_S = program("preflight", "--json"), 60.0
 MASK = "(hidden)"
 
 SECRET_NAME = (
@@ -141,6 +142,7 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> frozenset[str]
     }
     for file in (
         settings.admin_password_file,
+        settings.database_password_file,
         *[Path(v) for k, v in environ.items() if k.endswith("PASSWORD_FILE") and v],
     ):
         try:
@@ -182,9 +184,8 @@ def shown_settings(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
 def run_preflight() -> Any:
     """The report of `appliance preflight --json`, made in a process of its own: checks may hang or crash."""
-    command = [sys.executable, "-m", "appliance", "preflight", "--json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PREFLIGHT_S, check=False)
+        done = subprocess.run(PREFLIGHT, capture_output=True, text=True, timeout=PREFLIGHT_S, check=False)
     except subprocess.TimeoutExpired:
         return {"failed": f"preflight took longer than {PREFLIGHT_S:.0f} s"}
     try:
@@ -208,23 +209,7 @@ def counts(store: Store) -> dict[str, Any]:
     return {"database": store.engine.dialect.name, "schema": version, "rows": rows, "runs": states, "workers": alive}
 
 
-RUN_FIELDS = (
-    *(
-        "id",
-        "stage",
-        "state",
-        "created",
-        "queued",
-        "started",
-        "ended",
-        "step",
-        "steps",
-        "last_step_at",
-        "phase",
-        "message",
-    ),
-    *("fix", "cause", "attempts", "checkpoint", "heartbeat"),
-)
+RUN_FIELDS = ("id", *run_folders.COURSE, "attempts", "checkpoint", "heartbeat")
 
 
 def latest_runs(store: Store) -> list[dict[str, Any]]:

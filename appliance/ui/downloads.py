@@ -9,6 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from appliance import parts
+from appliance.errors import ApplianceError
+from appliance.store import audit, runs
+from appliance.store.users import Member
 from appliance.ui.desk import Desk
 
 OPAQUE = "application/octet-stream"
@@ -25,6 +28,16 @@ def attachment(content: Path | bytes | str, name: str) -> Response:
     if isinstance(content, Path):
         return FileResponse(content, media_type=OPAQUE, headers=headers)
     return Response(content, media_type=OPAQUE, headers=headers)
+
+
+def report_of(desk: Desk, member: Member, run_id: int) -> Response:
+    """A run's report as a page, entered in the audit log. Raises ApplianceError when there is none."""
+    run = runs.get(desk.store, run_id)
+    file = Path(run.folder) / "report" / "report.html"
+    if not file.is_file():
+        raise ApplianceError(f"{run.name} has no report yet", "it is made when the training ends")
+    audit.record(desk.store, member, "report exported", run.name)
+    return attachment(file, f"{run.name}-report.html")
 
 
 def router(desk: Desk) -> APIRouter:

@@ -1,8 +1,7 @@
-"""The part of the System tab that is about people: users and roles, invitations, API tokens, and who did what when."""
+"""The part of the System tab that is about people: users and roles, invitations, API tokens."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -10,15 +9,13 @@ import gradio as gr
 
 from appliance.errors import ApplianceError
 from appliance.store import audit, logins, users
-from appliance.store.schema import ROLES, Audit
+from appliance.store.schema import ROLES
 from appliance.store.users import Member
 from appliance.ui.access import allowed
 from appliance.ui.context import SILENT, Context
 
 ADMIN = "admin"
-AUDIT_ROWS = 200
 USER_HEADERS = ["Name", "Role", "Since", "State"]
-AUDIT_HEADERS = ["When (UTC)", "Who", "What", "Of what", "Details"]
 
 
 def moment(at: float) -> str:
@@ -40,14 +37,6 @@ def standing(one: Member, now: float) -> str:
     return "active"
 
 
-def audit_rows(entries: list[Audit]) -> list[list[str]]:
-    """The audit table, latest first."""
-    return [
-        [moment(one.at), one.user_name, one.action, one.subject, json.dumps(one.detail) if one.detail else ""]
-        for one in entries
-    ]
-
-
 def join_link(request: gr.Request, token: str) -> str:
     """The address that an invitation opens, as the admin's own browser sees this site."""
     headers, scope = request.request.headers, request.request.scope
@@ -57,10 +46,8 @@ def join_link(request: gr.Request, token: str) -> str:
 
 
 def build(context: Context) -> None:
-    """Users, invitations, tokens and the audit log, inside the tab that is being built."""
-    picked = _users(context)
-    _tokens(context, picked)
-    _audit(context)
+    """Users, invitations and tokens, inside the tab that is being built."""
+    _tokens(context, _users(context))
 
 
 def _users(context: Context) -> gr.Dropdown:
@@ -180,19 +167,3 @@ def _tokens(context: Context, picked: gr.Dropdown) -> None:
     context.draw(draw, outputs=listed)
     make.click(create, picked, shown, api_visibility="private").then(draw, None, listed, **SILENT)
     drop.click(withdraw, listed, None, api_visibility="private").then(draw, None, listed, **SILENT)
-
-
-def _audit(context: Context) -> None:
-    gr.Markdown(f"### Audit log\nThe latest {AUDIT_ROWS} entries.")
-    who = gr.Textbox(label="Only this user", max_length=64, elem_id="system-audit-user")
-    table = gr.Dataframe(
-        headers=AUDIT_HEADERS, interactive=False, label="Audit log", max_height=400, wrap=True, elem_id="system-audit"
-    )
-
-    @allowed(ADMIN, quiet=True)
-    def draw(member: Member, name: str) -> Any:
-        name = (name or "").strip().lower() or None
-        return audit_rows(audit.entries(context.store, limit=AUDIT_ROWS, user_name=name))
-
-    context.draw(draw, inputs=who, outputs=table)
-    who.submit(draw, who, table, **SILENT)

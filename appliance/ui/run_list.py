@@ -12,10 +12,12 @@ from sqlalchemy import func, select
 from appliance.evaluate.verdict import duration, number, signed
 from appliance.evaluate.voting import WinRate, win_rate
 from appliance.store.db import Store
+from appliance.store.files import size_text
 from appliance.store.runs import ACTIVE
 from appliance.store.schema import RaterExclusion, Run, User, Vote, VoteBatch
 from appliance.store.users import Member
 from appliance.store.vote_records import records
+from appliance.ui.markdown import plain
 
 COLUMNS = (
     "Run",
@@ -141,7 +143,7 @@ def about(line: Line, size_bytes: int) -> str:
     parts = [
         f"### {plain(run.name)}\n\nRun {run.id}, a {kind}, started by {line.who} on "
         f"{time.strftime('%Y-%m-%d at %H:%M', time.gmtime(run.created))} UTC. It is **{run.state}**{steps}.{took} "
-        f"It uses {gigabytes(size_bytes)} on disk."
+        f"It uses {size_text(size_bytes)} on disk."
     ]
     if run.message:
         parts.append(plain(f"{run.message}. {run.fix or ''}".strip()))
@@ -155,18 +157,6 @@ def about(line: Line, size_bytes: int) -> str:
             f"{line.votes.prompts} prompts; a tie counts half."
         )
     return "\n\n".join(parts)
-
-
-def gigabytes(count: int) -> str:
-    """Bytes in the unit that people see on disks: 1.24 GB, 13 MB, 4 kB."""
-    if count < 1e6:
-        return f"{max(1, round(count / 1e3))} kB" if count else "0 kB"
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.3g} MB"
-
-
-def plain(text: str) -> str:
-    """The text with what Markdown would take for its own made harmless."""
-    return "".join("\\" + char if char in "\\`*_{}[]<>#|~" else char for char in text)
 
 
 def _figure(value: Any, shown: Any) -> str:

@@ -12,10 +12,10 @@ from appliance.store.users import Member
 from appliance.ui import starting_checks, starting_draft, starting_goal, starting_programs
 from appliance.ui.access import allowed
 from appliance.ui.context import Context
+from appliance.ui.markdown import plain
 from appliance.ui.starting_config import device
 from appliance.ui.starting_draft import Draft
 from appliance.ui.starting_goal import MODEL_SLOTS, RULES, cards_of
-from appliance.ui.starting_prompts import plain
 
 ROLES = ("trainer", "admin")
 LIVE: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}

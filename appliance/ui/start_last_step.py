@@ -15,10 +15,10 @@ from appliance.store.users import Member
 from appliance.ui import starting_checks, starting_config, starting_draft
 from appliance.ui.access import allowed
 from appliance.ui.context import Context
+from appliance.ui.markdown import plain
 from appliance.ui.starting_config import build
 from appliance.ui.starting_draft import Draft
 from appliance.ui.starting_goal import needs_example
-from appliance.ui.starting_prompts import plain
 
 ROLES = ("trainer", "admin")
 HEADERS = ["Prompt", "Answer of the starting model", "Score"]

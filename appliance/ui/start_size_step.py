@@ -13,10 +13,10 @@ from appliance.store.users import Member
 from appliance.ui import starting_draft, starting_size
 from appliance.ui.access import allowed
 from appliance.ui.context import Context
+from appliance.ui.markdown import plain
 from appliance.ui.starting_config import build, weights_of
 from appliance.ui.starting_draft import Draft
 from appliance.ui.starting_goal import cards_of, needs_example
-from appliance.ui.starting_prompts import plain
 from appliance.ui.starting_size import EXAMPLE_DISK, EXAMPLE_MEMORY, SETTINGS
 
 ROLES = ("trainer", "admin")
@@ -47,13 +47,14 @@ class SizeStep:
                         )
             self.reset = gr.Button("Back to the defaults", size="sm", elem_id="start-reset")
         self.next = gr.Button("Next: check and start", variant="primary", elem_id="start-next-3")
-        # What the numbers on the page stood beside: a click on Next right after one on a size brings those of the size before.
-        self.beside = gr.State(None)
+        # What the numbers on the page were drawn for, beside them in the browser: a click on Next right after one on a size
+        # brings the numbers of the size before.
+        self.beside = gr.Textbox("", visible="hidden", label="Drawn for", elem_id="start-drawn-for")
         self.outputs = [self.size, self.train, self.takes, self.changed, *self.numbers.values(), self.beside]
 
     def view(self, member: Member, draft: Draft) -> list[Any]:
         """The updates of `outputs`."""
-        weights = weights_of(draft, cards_of(self.context.settings, self.context.store))
+        weights = self._weights(draft)
         values = starting_size.settings_of(draft, weights)
         usual = starting_size.defaults(draft, weights)
         return [
@@ -62,8 +63,11 @@ class SizeStep:
             self._takes(member, draft),
             starting_size.changed_lines(draft, weights),
             *[gr.Number(value=values[name], info=f"Default: {usual[name]:g}") for name in self.numbers],
-            {"size": draft.size, "usual": usual},
+            f"{draft.size} {starting_size.train_of(draft, weights)}",
         ]
+
+    def _weights(self, draft: Draft) -> int | None:
+        return weights_of(draft, cards_of(self.context.settings, self.context.store))
 
     def _takes(self, member: Member, draft: Draft) -> str:
         """Time, memory and disk, as far as they are known."""
@@ -77,7 +81,7 @@ class SizeStep:
                 "- Time: about **a minute** for the example's own small models, which are trained first, and about "
                 f"**a minute** for the training, on two processor cores\n- Memory: {EXAMPLE_MEMORY}\n- Disk: {EXAMPLE_DISK}"
             )
-        weights = weights_of(draft, cards_of(settings, store))
+        weights = self._weights(draft)
         known = starting_size.pace(store, weights, starting_size.train_of(draft, weights))
         lines = [
             starting_size.time_line(built.config, known),
@@ -106,29 +110,21 @@ class SizeStep:
             starting_draft.change(data, member.id, train=name)
             return again(member)
 
-        def keep(member: Member, beside: dict[str, Any] | None, *given: float | None) -> tuple[Draft, int | None]:
-            """The draft with the numbers, which stand in the order of SETTINGS and were drawn with `beside`."""
+        def keep(member: Member, beside: str, *numbers: float | None) -> tuple[Draft, int | None]:
+            """The draft with the numbers, in the order of SETTINGS, which were drawn for the size and training `beside`."""
             draft = starting_draft.read(data, member.id)
-            weights = weights_of(draft, cards_of(self.context.settings, self.context.store))
-            beside = beside or {"size": draft.size, "usual": starting_size.defaults(draft, weights)}
-            values = starting_size.changed(dict(zip(self.numbers, given, strict=True)), beside["usual"])
-            if beside["size"] != draft.size:
+            weights = self._weights(draft)
+            shown = starting_draft.like(draft, beside)
+            values = starting_size.changed(
+                dict(zip(self.numbers, numbers, strict=True)), starting_size.defaults(shown, weights)
+            )
+            if shown.size != draft.size:
                 values.pop("steps", None)
             return starting_draft.change(data, member.id, settings=values), weights
 
         @allowed(*ROLES)
-        def number(
-            member: Member,
-            steps: float | None,
-            tokens: float | None,
-            rate: float | None,
-            coef: float | None,
-            target: float | None,
-            temperature: float | None,
-            seed: float | None,
-            beside: dict[str, Any] | None,
-        ) -> list[Any]:
-            draft, weights = keep(member, beside, steps, tokens, rate, coef, target, temperature, seed)
+        def number(member: Member, beside: str, *numbers: float | None) -> list[Any]:
+            draft, weights = keep(member, beside, *numbers)
             return [self._takes(member, draft), starting_size.changed_lines(draft, weights)]
 
         @allowed(*ROLES)
@@ -137,34 +133,20 @@ class SizeStep:
             return again(member)
 
         @allowed(*ROLES)
-        def forward(
-            member: Member,
-            steps: float | None,
-            tokens: float | None,
-            rate: float | None,
-            coef: float | None,
-            target: float | None,
-            temperature: float | None,
-            seed: float | None,
-            beside: dict[str, Any] | None,
-            size: str,
-            train: str,
-        ) -> list[Any]:
+        def forward(member: Member, size: str, train: str, beside: str, *numbers: float | None) -> list[Any]:
             draft = starting_draft.change(data, member.id, size=size)
-            if train != starting_size.train_of(
-                draft, weights_of(draft, cards_of(self.context.settings, self.context.store))
-            ):
+            if train != starting_size.train_of(draft, self._weights(draft)):
                 starting_draft.change(data, member.id, train=train)
-            draft, _ = keep(member, beside, steps, tokens, rate, coef, target, temperature, seed)
+            draft, _ = keep(member, beside, *numbers)
             build(self.context.store, self.context.settings, member, draft)
             starting_draft.go_to(data, member.id, 3)
             return draw(member)
 
         self.size.input(size, self.size, own, **LIVE)
         self.train.input(train, self.train, own, **LIVE)
-        given = [*self.numbers.values(), self.beside]
+        given = [self.beside, *self.numbers.values()]
         for widget in self.numbers.values():
             widget.input(number, given, [self.takes, self.changed], **LIVE)
             widget.blur(number, given, [self.takes, self.changed], **LIVE)
         self.reset.click(reset, None, own, show_progress="hidden")
-        self.next.click(forward, [*given, self.size, self.train], everything, show_progress="hidden")
+        self.next.click(forward, [self.size, self.train, *given], everything, show_progress="hidden")

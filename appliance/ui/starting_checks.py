@@ -19,11 +19,10 @@ import yaml
 from appliance.plan import files
 from appliance.store import runs
 from appliance.store.db import Store
-from appliance.store.files import write_text
-from appliance.ui.catalogue import size_text
+from appliance.store.files import size_text, write_text
+from appliance.ui.markdown import plain
 from appliance.ui.starting_config import Built
 from appliance.ui.starting_programs import Job, begin, digest, job_of, program, text_of
-from appliance.ui.starting_prompts import plain
 from appliance.ui.starting_size import EXAMPLE_DISK, EXAMPLE_MEMORY, disk_bytes
 from appliance.worker import room
 

@@ -100,6 +100,16 @@ def again(data: Path, user_id: int) -> Draft:
     return change(data, user_id, key=uuid.uuid4().hex, started=None, step=0, name="")
 
 
+def like(draft: Draft, size_and_train: str) -> Draft:
+    """The draft as it was with another size and training, from their names ("quick lora"); as it is for any other words."""
+    try:
+        return Draft.model_validate(
+            draft.model_dump() | dict(zip(("size", "train"), size_and_train.split(), strict=True))
+        )
+    except (ValueError, ValidationError):
+        return draft
+
+
 def _read(data: Path, user_id: int) -> Draft:
     file = folder_of(data, user_id) / "draft.json"
     try:

@@ -17,8 +17,8 @@ from appliance.settings import Settings
 from appliance.store import runs, vote_records
 from appliance.store.db import Store
 from appliance.ui.catalogue import Card, catalogue, example_cards
+from appliance.ui.markdown import plain
 from appliance.ui.starting_draft import Draft
-from appliance.ui.starting_prompts import plain
 
 MODEL_SLOTS = 3
 """Model scorers that one run may blend on this page."""

@@ -23,6 +23,7 @@ from appliance.errors import ApplianceError, DataError
 from appliance.store import datasets
 from appliance.store.db import Store
 from appliance.store.schema import Dataset
+from appliance.ui.markdown import plain
 
 ENDINGS = tuple(READERS)
 MOST_ROWS, MOST_CHARACTERS = 1_000_000, 2_000_000
@@ -242,8 +243,3 @@ def _lines(table: Table, rows: list[int]) -> Iterator[str]:
     for row in rows:
         values = {name: column[row] for name, column in columns.items() if column[row] is not MISSING}
         yield json.dumps(values, ensure_ascii=False, default=str)
-
-
-def plain(text: object) -> str:
-    """A text in which Markdown and HTML mean nothing, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$&])", r"\\\1", " ".join(str(text).split()))

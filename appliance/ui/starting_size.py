@@ -16,7 +16,7 @@ from appliance.plan import files
 from appliance.plan.parts import Plan
 from appliance.store import runs
 from appliance.store.db import Store
-from appliance.ui.catalogue import size_text
+from appliance.store.files import size_text
 from appliance.ui.starting_draft import Draft
 
 TINY, SMALL = 20_000_000, 1_500_000_000

@@ -10,13 +10,14 @@ import yaml
 
 from appliance.config import parse
 from appliance.errors import ConfigError
+from appliance.rewards._allowed import page_may_use
 from appliance.settings import Settings
 from appliance.store import datasets
 from appliance.store.db import Store
 from appliance.store.users import Member
 
-CODE = ("python",)
-"""Reward sources that run code from a file: from the command line only."""
+REWARDS = (("reward",), ("evaluation", "second_opinion"))
+"""Where a config has a reward source."""
 
 PRIVATE = ("logs", "incoming", "backups", "drafts", "queue", "workers")
 """Folders of the data folder that no config names."""
@@ -30,15 +31,25 @@ def stage_of_submitted(store: Store, settings: Settings, member: Member, config_
         raise ConfigError(f"the config is not YAML: {error}", "correct it; indentation and colons matter") from None
     if not isinstance(values, dict):
         raise ConfigError("the config is not a YAML mapping", "write `stage: ppo` and the other keys, one a line")
+    for place in REWARDS:
+        section: Any = values
+        for key in place:
+            section = section.get(key) if isinstance(section, dict) else None
+        for source in _sources(section):
+            page_may_use(source)
     for where, value in walk(values):
-        if where.rpartition(".")[2] == "source" and value in CODE:
-            raise ConfigError(
-                f"{where} is {value!r}, which runs code from a file",
-                "use another reward source here; `appliance train` on the machine itself takes it",
-            )
         if isinstance(value, str):
             _check_path(store, settings, member, where, value)
     return str(parse(values, origin="the config").model_dump()["stage"])
+
+
+def _sources(section: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in a reward section that names a source, however deep and under whatever key it stands."""
+    inner = section.values() if isinstance(section, dict) else section if isinstance(section, list) else ()
+    if isinstance(section, dict) and "source" in section:
+        yield {key: value for key, value in section.items() if key != "sources"}
+    for one in inner:
+        yield from _sources(one)
 
 
 def walk(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:

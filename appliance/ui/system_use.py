@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -12,11 +11,11 @@ from typing import Any
 import gradio as gr
 
 from appliance.preflight import nvml
+from appliance.store.files import read_json, size_text
 from appliance.store.runs import RESERVED
 from appliance.store.users import Member
 from appliance.ui import diagnostics, strip
 from appliance.ui.access import allowed
-from appliance.ui.catalogue import size_text
 from appliance.ui.context import Context
 from appliance.ui.desk import Desk
 from appliance.ui.machine import PREFLIGHT
@@ -128,10 +127,7 @@ def build(context: Context) -> None:
 
     @allowed(ADMIN, quiet=True)
     def live(member: Member) -> tuple[str, Any]:
-        try:
-            fixes = fixes_text(json.loads((store.data / PREFLIGHT).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            fixes = ""
+        fixes = fixes_text(read_json(store.data / PREFLIGHT))
         return gpus(desk), gr.Textbox(fixes, visible=bool(fixes))
 
     @allowed(ADMIN, quiet=True)

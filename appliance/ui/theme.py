@@ -79,7 +79,7 @@ def theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1200px !important; }
+.gradio-container { max-width: 1200px !important; width: 100%; margin-inline: auto !important; }
 #top { align-items: center; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #heading h1 { margin: 0; font-size: 1.5rem; }
 #who nav { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; justify-content: flex-end; align-items: center; }
@@ -93,7 +93,12 @@ CSS = """
 #strip-row > #strip { flex: 1 1 20rem; min-width: 0; background: none; border: 0; }
 .strip { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; align-items: center; font-variant-numeric: tabular-nums; }
 .strip .run { overflow-wrap: anywhere; }
-.strip progress { width: 8rem; accent-color: var(--color-accent); }
+.strip progress { width: 8rem; }
+progress { appearance: none; height: 0.75rem; border: 0; border-radius: 0.4rem; overflow: hidden;
+  background: var(--border-color-primary); }
+progress::-webkit-progress-bar { background: var(--border-color-primary); }
+progress::-webkit-progress-value { background: var(--color-accent); }
+progress::-moz-progress-bar { background: var(--color-accent); }
 .strip .warn, .strip-failed .state, .strip-stalled .state, .strip-worker-missing .state { color: var(--bad); font-weight: 600; }
 .gradio-container { --bad: #a01b14; }
 .dark .gradio-container, .gradio-container.dark { --bad: #ff9b94; }
@@ -107,6 +112,10 @@ CSS = """
   #top { flex-direction: column; align-items: stretch; }
   #who nav { justify-content: flex-start; }
   #strip-row { position: static; }
+  #vote-bar { position: fixed; inset: auto 0 0 0; z-index: 100; display: grid; grid-template-columns: 1fr 1fr; gap: 0.4rem;
+    padding: 0.5rem 0.75rem; background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
+  .gradio-container:has(#vote-bar) { padding-bottom: 10rem; }
+  #vote-bar > * { min-width: 0 !important; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """

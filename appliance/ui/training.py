@@ -113,10 +113,7 @@ def progress_html(now: Now) -> str:
         words.append(html.escape(run.phase))
     bar = ""
     if run.steps and now.state != "queued":
-        bar = (
-            f'<progress max="{run.steps}" value="{run.step}" aria-label="Steps done" '
-            'style="width:100%;accent-color:var(--color-accent)"></progress>'
-        )
+        bar = f'<progress max="{run.steps}" value="{run.step}" aria-label="Steps done" style="width:100%"></progress>'
     line = f"<div>{' · '.join(words)}</div>" if words else ""
     return f'<div data-state="{now.state}">{bar}{line}{_substeps(now) if now.state == "starting" else ""}</div>'
 

@@ -9,13 +9,9 @@ from typing import Any
 from appliance.evaluate.verdict import count, number, signed
 from appliance.store.causes import CAUSES
 from appliance.store.schema import Event
+from appliance.ui.markdown import plain
 from appliance.ui.training import Now
 from appliance.ui.training_words import KEYS, Headline
-
-
-def escaped(text: str) -> str:
-    """One line that Markdown shows as it is: a model's or a user's words may stand in it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))
 
 
 def told(now: Now, going: Headline) -> str:
@@ -49,7 +45,7 @@ def told(now: Now, going: Headline) -> str:
 
 
 def _queued(now: Now) -> str:
-    why = f"{escaped(now.waits_for)} is at work, and one run is trained at a time" if now.waits_for else "it is next"
+    why = f"{plain(now.waits_for)} is at work, and one run is trained at a time" if now.waits_for else "it is next"
     if not now.worker:
         why = "no worker is running. Start it with: `appliance worker`"
     before = _sentence(now.run.message) + " " if now.run.message else ""
@@ -58,7 +54,7 @@ def _queued(now: Now) -> str:
 
 def _sentence(text: str | None) -> str:
     """Escaped, with a capital letter and a full stop; nothing of nothing."""
-    words = escaped(text or "")
+    words = plain(text or "")
     return words[:1].upper() + words[1:] + ("" if not words or words.endswith((".", "!", "?")) else ".")
 
 
@@ -112,21 +108,28 @@ def result(stage: str, found: dict[str, Any] | None) -> str:
 
 
 def event_lines(events: Sequence[Event], most: int = 20) -> str:
-    """What happened, latest first, as a Markdown list; alarms say what to do."""
+    """What happened, latest first, as a Markdown list; alarms say what to do. One that came at many steps is told once."""
     if not events:
         return "Nothing out of the ordinary so far."
-    lines = []
-    for event in events[:most]:
-        place = f"Step {event.step:,}: " if event.step else ""
-        if event.kind == "alarm":
-            todo = f" **What to do:** {_sentence(in_words(event.fix))}" if event.fix else ""
-            lines.append(f"- **Alarm.** {place}{_sentence(event.what)}{todo}")
-        else:
-            todo = f" {_sentence(in_words(event.fix))}" if event.fix else ""
-            lines.append(f"- {place}{escaped(event.what)}.{todo}")
-    if len(events) > most:
-        lines.append(f"- and {len(events) - most} earlier ones.")
-    return "\n".join(lines)
+    groups: dict[object, list[Event]] = {}
+    for event in events:
+        alike = re.sub(r"[\d.,]+", "#", event.what) if event.kind == "alarm" else event.number
+        groups.setdefault(alike, []).append(event)
+    shown = list(groups.values())[:most]
+    lines = [_event_line(group) for group in shown]
+    rest = len(events) - sum(map(len, shown))
+    return "\n".join([*lines, f"- and {rest} earlier."] if rest else lines)
+
+
+def _event_line(group: list[Event]) -> str:
+    """The latest of the events that are alike, and how often there were such."""
+    event = group[0]
+    place = f"Step {event.step:,}: " if event.step else ""
+    todo = _sentence(in_words(event.fix)) if event.fix else ""
+    if event.kind != "alarm":
+        return f"- {place}{plain(event.what)}.{f' {todo}' if todo else ''}"
+    often = f" So at {len(group)} steps since step {group[-1].step:,}." if len(group) > 1 else ""
+    return f"- **Alarm.** {place}{_sentence(event.what)}{often}{f' **What to do:** {todo}' if todo else ''}"
 
 
 def in_words(fix: str) -> str:

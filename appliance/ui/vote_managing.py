@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,12 +9,11 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from appliance.errors import ApplianceError
-from appliance.evaluate.records import Comparison
 from appliance.evaluate.vote_items import ITEMS
 from appliance.evaluate.voting import agreement, first_side, longer, raters, win_rate
 from appliance.store import audit, runs, vote_batches, vote_records
-from appliance.store.schema import Run
 from appliance.store.users import Member
+from appliance.ui import comparing
 from appliance.ui.access import allowed, require
 from appliance.ui.context import SILENT, Context
 from appliance.ui.desk import Desk
@@ -124,21 +121,11 @@ def new_batch(context: Context, run_id: int | None, name: str, mode: str, limit:
     if mode not in ITEMS:
         raise ApplianceError(f"{mode!r} is no way to vote", "choose two answers, or four")
     run = runs.get(context.store, int(run_id))
-    items = ITEMS[mode](comparison_of(run), min(max(limit, 1), MOST_ITEMS))
+    items = ITEMS[mode](comparing.answers(run), min(max(limit, 1), MOST_ITEMS))
     title = name.strip() or f"{run.name}: before and after"
     return vote_batches.create_batch(
         context.store, name=title[:100], mode=mode, items=items, run_id=run.id, guideline=guideline.strip()
     )
-
-
-def comparison_of(run: Run) -> Comparison:
-    """The answers of a finished run's report. Raises ApplianceError when there are none."""
-    file = Path(run.folder) / "report" / "samples.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ApplianceError(f"{run.name} has no report with answers", "choose a run that is done") from None
-    return Comparison.from_json(content)
 
 
 def downloads(router: APIRouter, desk: Desk) -> None:

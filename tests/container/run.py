@@ -3,8 +3,9 @@
 Exit code 0: everything held. 1: something did not, and what. 75: this machine cannot run an engine (SKIPPED, with the
 reason): nothing was tested, so it counts as skipped.
 
-Steps: engine -> base image by debootstrap -> image with the CPU build of torch -> what is in it -> the demo without a
-network -> compose up -> sign in -> the demo by the API -> worker restarted, killed, everything stopped and started again.
+Steps: engine -> base image by debootstrap -> image with the CPU build of torch -> what is in it -> what Compose reads ->
+the demo without a network -> compose up -> sign in -> the demo by the API -> worker restarted, killed, everything
+stopped and started again.
 """
 
 import contextlib
@@ -85,6 +86,8 @@ def engine() -> Iterator[Path]:
         if started.returncode:
             raise Failed(f"the engine did not start: {started.stderr}")
         os.environ["DOCKER_HOST"] = (folder / "engine.out").read_text().split()[-1]
+        if (folder / "client").is_dir():
+            os.environ["DOCKER_CONFIG"] = str(folder / "client")
         yield folder
     finally:
         subprocess.run([HERE / "engine.sh", "stop", folder], check=False)
@@ -153,15 +156,31 @@ def offline_demo() -> None:
     check("Verdict: better" in said, f"`demo` runs without a network: {said.splitlines()[1][:80]}")
 
 
+def compose_files(folder: Path) -> None:
+    """Every combination of docs/containers.md is one project to Compose v2; `!override` means nothing to 1.29."""
+    if subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode:
+        print("  (only docker-compose 1.29 here: it reads compose.cpu.yaml alone)")
+        return
+    for base in ("compose.yaml", "compose.cpu.yaml", "compose.yaml:compose.cdi.yaml"):
+        for more in ("", ":compose.tls.yaml", ":compose.postgres.yaml", ":compose.tls.yaml:compose.postgres.yaml"):
+            files = [part for name in (base + more).split(":") for part in ("-f", name)]
+            said = json.loads(run("docker", "compose", *files, "config", "--format", "json", cwd=folder / "source"))
+            check({"preflight", "worker", "serve"} <= set(said["services"]), f"Compose reads {base + more}")
+            devices = said["services"]["worker"].get("deploy", {}).get("resources", {}).get("reservations", {})
+            drivers = [device["driver"] for device in devices.get("devices", [])]
+            wanted = {"compose.yaml": ["nvidia"], "compose.cpu.yaml": []}.get(base, ["cdi"])
+            check(drivers == wanted, f"and gives the worker {', '.join(wanted) or 'no GPU'}")
+
+
 class Containers:
     """The running project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "source"
         v2 = subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode == 0
-        self.command = (["docker", "compose"] if v2 else ["docker-compose"]) + [
-            *("-f", str(self.folder / "compose.cpu.yaml"), "-p", PROJECT)
-        ]
+        program = ["docker", "compose"] if v2 else ["docker-compose"]
+        print(f"  {run(*program, 'version').splitlines()[0]}", flush=True)
+        self.command = [*program, "-f", str(self.folder / "compose.cpu.yaml"), "-p", PROJECT]
         self.environment = os.environ | {
             "APPLIANCE_IMAGE": IMAGE,
             "APPLIANCE_PORT": str(PORT),
@@ -173,7 +192,7 @@ class Containers:
         return run(*self.command, *arguments, cwd=self.folder, env=self.environment)
 
     def container(self, service: str) -> dict[str, Any]:
-        id_ = self.compose("ps", "-q", service).split()[0]
+        id_ = self.compose("ps", "-a", "-q", service).split()[0]
         return json.loads(run("docker", "inspect", id_))[0]
 
     def is_healthy(self) -> bool:
@@ -288,6 +307,8 @@ def main() -> int:
                 build(folder)
             with step("the image"):
                 image_holds()
+            with step("the compose files"):
+                compose_files(folder)
             with step("the demo without a network"):
                 offline_demo()
             all_of = Containers(folder)

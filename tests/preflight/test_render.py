@@ -1,6 +1,7 @@
 """The three forms of the report."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,13 @@ def report(**left):
     seen = Observation({"a": 1}, None, 3)
     outcomes = tuple(Outcome(checks[id], verdict, seen) for id, verdict in (left or VERDICTS).items())
     return Report("host", "quick", Need(), outcomes, ("host.os",), 0.25)
+
+
+def test_the_head_names_what_the_image_needs():
+    seen = report()
+    assert render.table(seen)[1] == "image: torch 2.14.0+cu126, CUDA 12.6, driver 525.60.13 or newer"
+    cpu = replace(seen, need=Need(torch="2.13.0+cpu", cuda="cpu", min_driver="", archs=(), gpus=0))
+    assert render.table(cpu)[1] == "image: torch 2.13.0+cpu, for machines without a GPU"
 
 
 def test_the_table_by_heart():

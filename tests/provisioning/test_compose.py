@@ -84,6 +84,33 @@ def test_every_service_is_shut_in(repository: Path, name: str):
         assert not {"privileged", "cap_add", "network_mode", "pid"} & set(read), service
 
 
+def test_the_proxy_in_front_is_shut_in_but_for_what_its_image_asks(repository: Path):
+    tls = compose((repository / "compose.tls.yaml").read_text())["services"]["tls"]
+    assert tls["cap_drop"] == ["ALL"]
+    assert tls["cap_add"] == ["NET_BIND_SERVICE"]  # a file capability: without it exec is refused
+    assert tls["read_only"] is True
+    assert tls["user"] == "10001:10001"
+
+
+def test_the_page_believes_the_proxy_in_front_that_it_came_by_https(repository: Path):
+    command = compose((repository / "compose.tls.yaml").read_text())["services"]["serve"]["command"]
+    alone = compose((repository / "compose.yaml").read_text())["services"]["serve"]["command"]
+    assert command == [*alone, "--proxy", "*"]
+
+
+def without_a_gpu(service: dict[str, Any]) -> dict[str, Any]:
+    """A service of compose.yaml as compose.cpu.yaml has it, but for the image, its build and the limits."""
+    return {key: value for key, value in service.items() if key not in ("deploy", "image", "build", "ulimits")}
+
+
+def test_the_file_without_a_gpu_is_the_other_one_without_its_gpu(repository: Path):
+    gpu, cpu = (compose((repository / name).read_text())["services"] for name in ALONE)
+    assert {name: without_a_gpu(read) for name, read in gpu.items()} == {
+        name: without_a_gpu(read) for name, read in cpu.items()
+    }
+    assert not any("deploy" in read for read in cpu.values())
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_only_the_page_is_published_and_only_here(repository: Path, name: str):
     ports = {

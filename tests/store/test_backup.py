@@ -1,5 +1,6 @@
 """A backup made and put back, in both databases and from one to the other; what is refused leaves everything as it was."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -214,6 +215,40 @@ def test_an_existing_file_and_an_odd_name_are_refused(tmp_path, config_yaml):
     with pytest.raises(ApplianceError, match="no data folder"):
         backup.make(settings_of(tmp_path / "none"), tmp_path / "c.tar")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["b.tar", "data", "mine.csv"]
+
+
+def test_what_a_killed_backup_left_is_removed_and_one_at_work_stays(tmp_path, config_yaml):
+    chosen = settings_of(tmp_path / "data")
+    fill(chosen, config_yaml)
+    target = tmp_path / "out" / "a.tar"
+    killed, working, fresh = (target.parent / f".backup-{name}" for name in ("killed", "working", "fresh"))
+    for folder in (killed, working, fresh):
+        folder.mkdir(parents=True)
+        (folder / "part").write_bytes(b"x" * 10)
+        if folder != fresh:
+            os.utime(folder, (0, 0))
+    with (working / "part").open("rb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        backup.make(chosen, target)
+        assert [folder.exists() for folder in (killed, working, fresh)] == [False, True, True]
+        assert backup.unfinished_bytes(target.parent) == 20
+
+
+def test_the_part_is_locked_until_the_backup_is_in_its_place(tmp_path, config_yaml, monkeypatch):
+    chosen = settings_of(tmp_path / "data")
+    fill(chosen, config_yaml)
+    put, seen = backup._put, []
+
+    def watched(part, target):
+        os.utime(part.parent, (0, 0))
+        backup._clear(target.parent)
+        seen.append(part.exists())
+        put(part, target)
+
+    monkeypatch.setattr(backup, "_put", watched)
+    assert backup.make(chosen, tmp_path / "a.tar").file.is_file()
+    assert seen == [True]
+    assert not list(tmp_path.glob(".backup-*"))
 
 
 def test_a_checkpoint_that_is_being_removed_or_written_is_left_out(tmp_path, config_yaml):

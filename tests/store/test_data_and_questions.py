@@ -139,6 +139,13 @@ def test_the_audit_log_outlives_the_user(store, people, clock):
     assert [entry.id for entry in audit.entries(store, user_name="appliance")] == [latest.id]
 
 
+def test_the_audit_log_names_its_actions_once_each(store):
+    assert audit.actions(store) == []
+    for action in ("stop", "delete", "stop"):
+        audit.record(store, None, action)
+    assert audit.actions(store) == ["delete", "stop"]
+
+
 def test_an_error_in_a_session_changes_nothing(store, finished):
     nobody = User(name="x", password_hash="x", role="nonsense", created=0.0)
     with pytest.raises(IntegrityError), store.session() as session:
@@ -164,7 +171,8 @@ def test_a_worker_is_heard_of_until_it_leaves(store, clock):
     assert (found.started, found.heartbeat) == (clock.now - 40, clock.now - 20)
     clock.now += 20
     assert workers.heard_of(store) == []
+    assert [workers.is_silent(store, worker) for worker in workers.known(store)] == [True]
     workers.beat(store, "cpu-1", host="here", pid=8, device="cpu")
     assert workers.heard_of(store)[0].started == clock.now
     workers.leave(store, "cpu-1")
-    assert workers.heard_of(store) == []
+    assert workers.heard_of(store) == workers.known(store) == []

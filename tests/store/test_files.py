@@ -230,3 +230,26 @@ def test_a_kill_beside_the_second_rename_leaves_one_whole_folder(replaced, tmp_p
 def test_nothing_is_put_back_where_there_is_nothing(tmp_path):
     files.put_back_all(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_an_object_is_read_from_a_json_file(tmp_path):
+    for name, text in {"good": '{"a": 1}', "list": "[1]", "half": '{"a"', "binary": None}.items():
+        (tmp_path / name).write_bytes(b"\xff\xfe" if text is None else text.encode())
+    found = [files.read_json(tmp_path / name) for name in ("good", "list", "half", "binary", "none", "")]
+    assert found == [{"a": 1}, None, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (40_000, "40 kB"),
+        (999_700, "1 MB"),  # to three digits it would be 1000 kB
+        (2_200_000, "2.2 MB"),
+        (1_240_000_000, "1.24 GB"),
+        (12_300_000_000_000, "12.3 TB"),
+    ],
+)
+def test_sizes_have_three_digits_and_a_unit(size, said):
+    assert files.size_text(size) == said

@@ -37,6 +37,16 @@ def test_the_migrated_schema_is_the_one_in_schema_py(store):
     assert checks == wanted  # Alembic does not compare these
 
 
+def test_the_tables_that_give_no_number_twice_are_those_of_schema_py(tmp_path, open_at):
+    store = open_at(f"sqlite:///{tmp_path / 'appliance.db'}", tmp_path / "data")
+    store.migrate()
+    with store.engine.connect() as connection:
+        made = dict(connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")).all())
+    wanted = {name for name, table in Base.metadata.tables.items() if table.dialect_options["sqlite"]["autoincrement"]}
+    assert wanted == {"runs"}
+    assert {name for name, sql in made.items() if "AUTOINCREMENT" in sql} == wanted  # Alembic does not compare these
+
+
 def test_migrating_again_changes_nothing_and_copies_nothing(store):
     with store.session() as session:
         session.add(User(name="anna", password_hash="x", role="admin", created=1.0))
@@ -124,6 +134,22 @@ def test_a_sqlite_file_is_copied_before_it_is_changed(tmp_path, open_at, older_v
     assert tables == {"old", "alembic_version"}
     assert set(inspect(store.engine).get_table_names()) == {"old", "new", "alembic_version"}
     assert stat.S_IMODE((tmp_path / "appliance.db").stat().st_mode) == 0o600
+
+
+def test_an_upgrade_is_told_in_one_line_and_nothing_else_is(url, tmp_path, open_at, older_version, caplog):
+    caplog.set_level("INFO")
+    open_at(url, tmp_path / "data").migrate()  # a new store is no upgrade
+    assert caplog.messages == []
+    older_version(tmp_path / "steps")
+    store = open_at(url, tmp_path / "data")
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    caplog.clear()
+    store.migrate()
+    store.migrate()
+    (said,) = caplog.messages
+    assert said.startswith("the store was upgraded from schema version 0000 to 0001")
+    assert ("it is kept as" in said) == store.is_sqlite
 
 
 def test_a_step_that_fails_leaves_the_older_schema_whole(url, tmp_path, open_at, older_version):

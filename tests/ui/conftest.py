@@ -6,7 +6,8 @@
 
 `site` is one server process for a test file; what a test writes into `site.store` is seen at once. `site.client("rater")`
 is an httpx client that is signed in; `site.user("rater")` the row. `browser_page.foreign` lists requests to other hosts:
-always empty. Browser tests are skipped where there is no Chromium.
+always empty. Browser tests are skipped where there is no Chromium. Tests without a server have `settings`, `store` and
+`config_yaml`.
 """
 
 import os
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +32,17 @@ from appliance.store.users import Member
 PASSWORD = "correct horse battery"
 ROLES = ("admin", "trainer", "rater")
 START_S = 60.0
+PATIENCE_MS = 30_000
+"""How long `expect` looks again: five seconds are too few where other programs are at work."""
+
+CONFIG = """
+stage: ppo
+name: tiny
+policy: {model: gpt2}
+reward: {source: length}
+prompts: {source: prompts.txt}
+batch: {rollout: 8, microbatch: 8}
+"""
 
 
 @dataclass
@@ -44,6 +57,7 @@ class Site:
     process: subprocess.Popen[bytes] | None = None
     members: dict[str, Member] = field(default_factory=dict)
     clients: list[httpx.Client] = field(default_factory=list)
+    config_yaml: str = CONFIG
 
     @property
     def url(self) -> str:
@@ -97,6 +111,26 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def config_yaml() -> str:
+    """The text of a PPO config that can run; `site.config_yaml` is the same."""
+    return CONFIG
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The settings of a data folder that is not there yet."""
+    return read({"APPLIANCE_DATA": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """An empty store without a server, in `settings.data`."""
+    opened = open_store(settings)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="module")
 def make_site(tmp_path_factory) -> Iterator[Callable[..., Site]]:
     """Servers with settings of their own: `make_site(APPLIANCE_UPLOAD_MIB="1", arguments=("--root-path", "/x"))`."""
@@ -136,6 +170,7 @@ def chromium() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     if found is None:
         pytest.skip("there is no Chromium here (apt-get install chromium)")
+    sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield browser

@@ -156,11 +156,33 @@ def test_roles_that_do_not_exist_and_coroutines_are_refused_where_they_are_writt
         async def later(member):
             pass
 
-    with pytest.raises(TypeError, match="one by one"):
 
-        @allowed("admin")
-        def many(member, *values):
-            pass
+def test_a_handler_may_end_with_all_further_inputs(asking):
+    @allowed("trainer")
+    def many(member, name, *values):
+        return f"{member.name} {name} {values}"
+
+    @allowed("trainer")
+    def picked(member, event: gr.SelectData, *values):
+        return event.index, values
+
+    assert as_gradio(many, ["x", 1, None], asking("tom")) == "tom x (1, None)"
+    event = gr.EventData(None, {"index": 7, "value": "v"})
+    assert as_gradio(picked, ["a", "b"], asking("tom"), event) == (7, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (lambda *values: None, "takes the member first"),
+        (lambda: None, "takes the member first"),
+        (lambda member, **named: None, r"\*\*named gets none: name the inputs one by one"),
+        (lambda member, *, name: None, "name gets none: name the inputs one by one"),
+    ],
+)
+def test_a_handler_that_gradio_cannot_call_is_named_where_it_is_written(written, said):
+    with pytest.raises(TypeError, match=rf"<lambda>.*{said}"):
+        allowed("admin")(written)
 
 
 def test_an_upload_is_taken_by_its_uploader_alone_and_removed(desk, tmp_path):

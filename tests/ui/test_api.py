@@ -94,6 +94,35 @@ def test_a_reward_that_runs_code_is_refused(site, reward):
     assert "runs code from a file" in answer.json()["detail"]
 
 
+SERVER = "source: http, url: 'http://host:1/score'"
+
+
+@pytest.mark.parametrize(
+    "reward", [f"{{{SERVER}, token_file: x}}", f"{{source: blend, sources: [{{{SERVER}, token_file: x}}]}}"]
+)
+def test_a_reward_that_would_send_a_file_of_the_machine_is_refused(site, reward):
+    answer = site.client("admin").post("/api/runs", json={"name": "x", "config": config(reward=reward)})
+    assert answer.status_code == 400
+    assert "'token_file' of the reward source 'http' may not be set" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("section", ["{source: python, function: 'os:getcwd'}", f"{{{SERVER}, token_file: x}}"])
+def test_a_second_opinion_is_held_to_the_same(site, section):
+    text = config() + f"evaluation: {{second_opinion: {section}}}\n"
+    answer = site.client("admin").post("/api/runs", json={"name": "x", "config": text})
+    assert answer.status_code == 400
+    assert "page" in answer.json()["detail"]
+    fine = text.replace(section, "{source: length}")
+    assert site.client("trainer").post("/api/runs", json={"name": "x", "config": fine}).status_code == 201
+
+
+@pytest.mark.parametrize("text", ["reward: 3", "reward: [{source: [1]}]", "evaluation: no"])
+def test_a_reward_section_of_another_shape_is_refused_in_words(site, text):
+    answer = site.client("trainer").post("/api/runs", json={"name": "x", "config": f"stage: ppo\n{text}\n"})
+    assert answer.status_code == 400
+    assert answer.json()["fix"]
+
+
 @pytest.mark.parametrize(
     "where", ["/etc/passwd", "{data}/appliance.db", "{data}/uploads", "{data}/../x.txt", "~/x.txt", "../x.txt"]
 )

@@ -12,15 +12,6 @@ from appliance.store.db import Store
 from appliance.ui import diagnostics
 
 PASSWORD = "correct horse battery"
-CONFIG = """
-stage: ppo
-name: tiny
-policy: {model: gpt2}
-reward: {source: length}
-prompts: {source: prompts.txt}
-batch: {rollout: 8, microbatch: 8}
-"""
-
 PLANTED = {
     "environment": "env-Secret-123",
     "file": "from-the-file-9",
@@ -34,7 +25,7 @@ PLANTED = {
 
 
 @pytest.fixture
-def bundle(tmp_path, monkeypatch):
+def bundle(tmp_path, monkeypatch, config_yaml):
     """The files of a bundle of an appliance in whose every corner a secret stands."""
     data = tmp_path / "data"
     (data / "logs").mkdir(parents=True)
@@ -46,7 +37,7 @@ def bundle(tmp_path, monkeypatch):
     store.migrate()
     users.add(store, "anna", PASSWORD, "admin")
     cookie, token = logins.sign_in(store, "anna", PASSWORD), logins.make_api_token(store, 1)
-    run = runs.enqueue(store, config_yaml=CONFIG, name="customer-names", stage="ppo", owner_id=1, key=None)
+    run = runs.enqueue(store, config_yaml=config_yaml, name="customer-names", stage="ppo", owner_id=1, key=None)
     with store.session() as session:
         session.get(type(run), run.id).message = f"no answer from https://me:{PLANTED['database']}@host/x"
     metrics.add_event(store, run.id, f"reward server refused password={PLANTED['environment']}")

@@ -36,13 +36,6 @@ def worker(site):
     process.wait(60)
 
 
-@pytest.fixture(autouse=True)
-def patient():
-    expect.set_options(timeout=30_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 def prepare_by_hand(page, tmp_path):
     """The Start tab up to its last step: an upload, the tiny model, words that count."""
     file = tmp_path / "openings.csv"

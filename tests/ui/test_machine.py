@@ -1,6 +1,8 @@
 """What the System tab says of the machine, and who may take its files."""
 
+from appliance.store import workers
 from appliance.store.files import write_json
+from appliance.store.schema import Worker
 from appliance.ui import machine
 
 CHECKS = [
@@ -18,6 +20,25 @@ def test_the_last_preflight_is_kept_and_only_what_did_not_pass_is_listed(site):
     assert [row[0] for row in table.value["data"]] == ["Memory (host.ram)", "GPU (pci.gpu_present)"]
     write_json(site.store.data / machine.PREFLIGHT, {"at": 0.0, "report": {"failed": "it took too long"}})
     assert "it took too long" in machine.checked(site.store)[0]
+
+
+def test_workers_that_are_silent_are_named_and_one_that_said_goodbye_is_not(store):
+    now = store.clock()
+    for name, ago in (("cuda:0", 720.0), ("cpu", 4.0), ("gone", 900.0), ("later", -3600.0)):
+        workers.beat(store, name, host="vm_1", pid=1, device=name)
+        with store.session() as session:
+            session.get(Worker, name).heartbeat = now - ago
+    workers.leave(store, "gone")
+    store.clock = lambda: now
+    onward = "Start it again with `appliance worker`, or see its log."
+    assert machine.worker_lines(store) == [
+        "**Workers**: cpu on vm\\_1, heard of 4 s ago",
+        f"⚠ **The worker of later on vm\\_1** is silent since the clock was set back. {onward}",
+        f"⚠ **The worker of cuda:0 on vm\\_1** is silent for 12 min 00 s. {onward}",
+    ]
+    for name in ("cpu", "later", "cuda:0"):
+        workers.leave(store, name)
+    assert machine.worker_lines(store) == ["**Workers**: none is at work: nothing can be trained"]
 
 
 def test_backups_and_diagnostics_are_for_admins_and_no_other_file_is_given(site):

@@ -76,7 +76,7 @@ def test_the_raters_page_offers_nothing_that_raters_may_not_call_but_shows(app):
 def said(handler, arguments, request):
     """The words of the refusal; None where a drawing leaves the page as it is."""
     try:
-        result = handler(*arguments, request)
+        result = handler(request, *arguments)
         result = result if isinstance(result, dict) else next(result)
     except gr.Error as error:
         return error.message.partition(";")[0].partition(".")[0]

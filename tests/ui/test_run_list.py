@@ -11,35 +11,20 @@ import pytest
 from appliance.errors import ApplianceError, ConfigError
 from appliance.evaluate.records import Answers, Comparison
 from appliance.store import metrics, run_names, runs, users, vote_batches, votes
-from appliance.store.db import Store
 from appliance.store.rundir import RunDir
 from appliance.store.schema import Run
 from appliance.store.users import Member
 from appliance.ui import run_list, run_list_compare, run_list_export
 
-CONFIG = """
-stage: ppo
-name: tiny
-policy: {model: gpt2}
-reward: {source: length}
-prompts: {source: prompts.txt}
-batch: {rollout: 8, microbatch: 8}
-sampling: {response_tokens: [16, 24], temperature: 0.7}
-"""
+
+@pytest.fixture
+def config(config_yaml):
+    return f"{config_yaml}sampling: {{response_tokens: [16, 24], temperature: 0.7}}\n"
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = Store(f"sqlite:///{tmp_path / 'appliance.db'}", tmp_path / "data")
-    made.data.mkdir()
-    made.migrate()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def add(store):
-    def make(name, *, owner=None, config=CONFIG, **values):
+def add(store, config):
+    def make(name, *, owner=None, config=config, **values):
         run = runs.enqueue(store, config_yaml=config, name=name, stage="ppo", owner_id=owner, key=None)
         with store.session() as session:
             row = session.get(Run, run.id)
@@ -127,7 +112,6 @@ def test_what_people_wrote_means_nothing_in_markdown(add):
     assert "### a\\_b" in text
     assert "\\<b\\>\\[x\\](y)" in text
     assert "1.24 GB on disk" in text
-    assert run_list.gigabytes(2_200_000) == "2.2 MB"
 
 
 def test_a_run_gets_another_name_that_no_other_has(store, add):
@@ -159,8 +143,8 @@ def test_curves_of_all_runs_stand_in_one_frame_with_few_points(store, add):
     assert frame["value"].max() == pytest.approx(99.9)
 
 
-def test_only_settings_that_differ_are_listed(add):
-    other = CONFIG.replace("temperature: 0.7", "temperature: 0.9").replace("name: tiny", "name: other")
+def test_only_settings_that_differ_are_listed(add, config):
+    other = config.replace("temperature: 0.7", "temperature: 0.9").replace("name: tiny", "name: other")
     rows = run_list_compare.differences([add("one"), add("two", config=other), add("three")])
     assert rows == [["sampling.temperature", "0.7", "0.9", "0.7"]]
     damaged = Run(config="{", name="x", id=9)
@@ -183,14 +167,14 @@ def test_answers_to_the_prompts_that_reports_share(add):
 
 
 @pytest.fixture
-def finished(add):
+def finished(add, config):
     run = add("support", state="done")
     files = {
         "model/model.safetensors": bytes(range(256)) * 20_000,
         "model/README.md": b"# card\n",
         "model/config.json": b'{"is_encoder_decoder": false}',
         "metrics.jsonl": b'{"step": 1}\n' * 1000,
-        "config.yaml": CONFIG.encode(),
+        "config.yaml": config.encode(),
         "model/.cache.tmp/half": b"x",
         "checkpoints/step-000001/weights.safetensors": b"x",
     }

@@ -14,16 +14,6 @@ from appliance.store import audit, metrics, runs
 from appliance.store.rundir import RunDir
 from appliance.store.schema import Run
 
-CONFIG = """
-stage: ppo
-name: tiny
-policy: {model: gpt2}
-reward: {source: length}
-prompts: {source: prompts.txt}
-batch: {rollout: 8, microbatch: 8}
-sampling: {temperature: HOT}
-"""
-
 
 def side(word, score):
     texts, shape = [[f"{word} one"], [f"{word} two"]], [[0.0], [0.0]]
@@ -32,7 +22,7 @@ def side(word, score):
 
 def finished(site, name, owner, hot=1.0, state="done"):
     """A run as the worker leaves it, with the files that a training writes."""
-    text = CONFIG.replace("HOT", str(hot))
+    text = f"{site.config_yaml}sampling: {{temperature: {hot}}}\n"
     run = runs.enqueue(site.store, config_yaml=text, name=name, stage="ppo", owner_id=site.user(owner).id, key=None)
     folder = Path(run.folder)
     both = Comparison(["first prompt", "second prompt"], side("old", 0.0), side(f"{name} says", hot))

@@ -15,15 +15,6 @@ from appliance.store.schema import Run
 AXE = "axe-core@4.11.0"
 """The accessibility rules, fetched for these tests and not kept."""
 
-CONFIG = """
-stage: ppo
-name: tiny
-policy: {model: gpt2}
-reward: {source: length}
-prompts: {source: prompts.txt}
-batch: {rollout: 8, microbatch: 8}
-"""
-
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory):
@@ -97,7 +88,7 @@ def test_the_strip_follows_a_run_without_a_reload(site, browser_page):
     store = site.store
     workers.beat(store, "w", host="here", pid=1, device="cpu")
     expect(strip).to_have_attribute("data-state", "idle")
-    queued = runs.enqueue(store, config_yaml=CONFIG, name="support", stage="ppo", owner_id=None, key=None)
+    queued = runs.enqueue(store, config_yaml=site.config_yaml, name="support", stage="ppo", owner_id=None, key=None)
     expect(strip).to_have_attribute("data-state", "queued")
     expect(strip).to_contain_text("1 in the queue")
     runs.claim(store, "w")

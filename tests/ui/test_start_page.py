@@ -12,14 +12,6 @@ TEXTS = [f"The film number {n} by Ada Holm was" for n in range(60)]
 CSV = "id,question\n" + "".join(f"{n},{text}\n" for n, text in enumerate(TEXTS)) + "60,\n61," + TEXTS[0] + "\n"
 
 
-@pytest.fixture(autouse=True)
-def patient():
-    """The models are tried by a program beside the page, on a machine that may be busy."""
-    expect.set_options(timeout=20_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 @pytest.fixture(scope="module")
 def models(site):
     demo_models.make(site.settings.models, TEXTS, 1)

@@ -1,6 +1,8 @@
 """The checks before a training: programs beside the page, and the list that is made of what they say."""
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -10,20 +12,11 @@ import pytest
 
 from appliance.config import parse
 from appliance.plan.parts import Plan
-from appliance.settings import read
-from appliance.store.db import open_store
 from appliance.ui import starting_checks as checks
 from appliance.ui import starting_programs as programs
 from appliance.ui.starting_prompts import Split
 
 SAYS = 'print(\'{"check": "model", "ok": true, "said": "loads *well*"}\', flush=True)'
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = open_store(read({"APPLIANCE_DATA": str(tmp_path / "data")}))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -82,6 +75,44 @@ def test_the_same_is_begun_once_and_again_after_a_restart_of_the_server(tmp_path
     programs.begin(tmp_path / "a", [code], limit_s=60, wanted="w")
     ended(tmp_path / "a", "w")
     assert count.read_text() == "xx"
+
+
+def test_lanes_do_not_wait_for_each_other_and_folders_are_not_confused(tmp_path):
+    wait = python("import sys, pathlib, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)")
+    programs.begin(tmp_path / "a", [[*wait, str(tmp_path / "go")]], limit_s=60, wanted="w", lane="long")
+    programs.begin(tmp_path / "b", [python(SAYS)], limit_s=60, wanted="w")
+    assert ended(tmp_path / "b", "w").code == 0
+    assert programs.job_of(tmp_path / "a", "w").alive
+    (tmp_path / "go").touch()
+    job = ended(tmp_path / "a", "w")
+    assert (job.code, job.alive) == (0, False)
+
+
+def test_a_program_that_outlives_its_server_is_told_from_one_that_was_cut_off(tmp_path, monkeypatch):
+    programs.begin(tmp_path / "a", [python("import time; time.sleep(60)")], limit_s=60, wanted="w", lane="other")
+    until = time.monotonic() + 30
+    while not (tmp_path / "a" / "process.json").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    monkeypatch.setattr(programs, "_alive", set())  # as in a server that was started just now
+    assert programs.job_of(tmp_path / "a", "w").alive
+    kept = json.loads((tmp_path / "a" / "process.json").read_text())
+    written(tmp_path / "b", "w", [])
+    (tmp_path / "b" / "process.json").write_text(json.dumps(kept | {"created": kept["created"] - 5}))
+    found = programs.job_of(tmp_path / "b", "w")  # the number is another program's now
+    assert (found.alive, found.ended) == (False, False)
+    os.kill(kept["pid"], signal.SIGKILL)
+    assert ended(tmp_path / "a", "w").code == -signal.SIGKILL
+
+
+def test_what_is_to_be_kept_is_kept_before_the_end_is_told(tmp_path):
+    seen = []
+
+    def keep(code):
+        seen.append((code, (tmp_path / "a" / "end.json").exists(), (tmp_path / "a" / "out.jsonl").stat().st_size > 0))
+
+    programs.begin(tmp_path / "a", [python(SAYS)], limit_s=60, wanted="w", then=keep)
+    ended(tmp_path / "a", "w")
+    assert seen == [(0, False, True)]
 
 
 def written(folder, wanted, lines, code=None, said=""):

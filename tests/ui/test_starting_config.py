@@ -9,11 +9,9 @@ from safetensors.numpy import save_file
 
 from appliance.config import load
 from appliance.errors import ApplianceError, ConfigError
-from appliance.settings import read
 from appliance.store import runs, users
-from appliance.store.db import open_store
 from appliance.ui import starting_config, starting_draft, starting_goal, starting_prompts, starting_size
-from appliance.ui.starting_draft import Draft
+from appliance.ui.starting_draft import Draft, like
 from appliance.worker.job import command
 
 GPT2 = {
@@ -26,18 +24,6 @@ GPT2 = {
     "vocab_size": 16,
 }
 CLASSIFIER = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "bad", "1": "good"}}
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return read({"APPLIANCE_DATA": str(tmp_path / "data")})
-
-
-@pytest.fixture
-def store(settings):
-    opened = open_store(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -218,6 +204,12 @@ def test_a_rule_that_is_not_filled_in_says_so():
 
 def test_missing_votes_are_counted(store):
     assert "0 of 20 votes are there, 20 are missing" in starting_goal.votes_line(store)
+
+
+def test_a_draft_is_seen_as_it_was_with_another_size():
+    draft = Draft(settings={"seed": 3})
+    assert like(draft, "quick lora") == draft.model_copy(update={"size": "quick", "train": "lora"})
+    assert like(draft, "") == like(draft, "huge full") == like(draft, "quick full x") == draft
 
 
 def test_changed_settings_are_kept_in_range_and_listed():

@@ -5,19 +5,10 @@ import json
 import pytest
 
 from appliance.errors import DataError
-from appliance.settings import read
 from appliance.store import datasets, users
-from appliance.store.db import open_store
 from appliance.ui import starting_prompts as prompts
 
 CSV = "id,question\n0,alpha beta\n1,\n2,gamma\n3,alpha beta\n4,delta\n5,{long}\n"
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = open_store(read({"APPLIANCE_DATA": str(tmp_path / "data")}))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -113,7 +104,3 @@ def test_the_histogram_counts_every_prompt_once():
     assert len(bars) <= prompts.BINS + 1
     assert prompts.histogram((4, 4))[0] == ("4", 2)
     assert prompts.histogram(()) == []
-
-
-def test_words_from_a_file_mean_nothing_in_markdown():
-    assert prompts.plain("<b>*x*</b>\n[a](b)") == r"\<b\>\*x\*\</b\> \[a\]\(b\)"

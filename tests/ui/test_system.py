@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from types import SimpleNamespace
 
 from appliance.store.schema import Audit
 from appliance.ui import system_audit, system_use
@@ -86,3 +87,13 @@ def test_no_cell_of_the_audit_logs_file_is_a_formula():
     header, row = csv.reader(io.StringIO(system_audit.csv_text([entry])))
     assert header == list(system_audit.COLUMNS)
     assert row == ["1970-01-12 13:46:40", "anna", "delete", "'=HYPERLINK(1)", '{"a": "x\\"y"}']
+
+
+def test_the_link_to_the_file_follows_the_filters():
+    context = SimpleNamespace(url=lambda path: f"../{path}")
+    assert system_audit.filters("  Anna ", None) == {"user": "anna"}
+    assert system_audit.filters(None, "") == {}
+    everything = "[Download the audit log (CSV)](../download/system/audit.csv): all entries, not only these."
+    assert system_audit.link_text(context, {}) == everything
+    chosen = system_audit.filters("a)b", "set role")
+    assert "(../download/system/audit.csv?user=a%29b&action=set+role): all" in system_audit.link_text(context, chosen)

@@ -166,4 +166,16 @@ def test_alarms_say_what_to_do_in_words_and_name_the_setting():
     )
     assert second == "- \\<img src=x\\> cpu."
     assert cards.event_lines([]) == "Nothing out of the ordinary so far."
-    assert cards.event_lines(events, most=1).endswith("- and 1 earlier ones.")
+    assert cards.event_lines(events, most=1).endswith("- and 1 earlier.")
+
+
+def test_an_alarm_of_many_steps_is_told_once_with_its_latest():
+    events = [
+        Event(number=n, step=n, at=float(n), kind="alarm", what=f"Only {n}% of the responses end", fix="Look")
+        for n in (9, 7, 4)
+    ]
+    events.insert(1, Event(number=8, step=8, at=8.0, kind="notice", what="checkpoint", fix=None))
+    assert cards.event_lines(events).splitlines() == [
+        "- **Alarm.** Step 9: Only 9% of the responses end. So at 3 steps since step 4. **What to do:** Look.",
+        "- Step 8: checkpoint.",
+    ]

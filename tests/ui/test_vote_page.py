@@ -79,6 +79,16 @@ def test_a_double_click_is_one_vote(site, browser_page, batch):
     assert len(seen) == len(set(seen)) <= 2
 
 
+def test_on_a_phone_long_answers_leave_the_choices_in_sight(site, browser_page):
+    answers = ("\n".join(["a line of a long answer"] * 30), "\n".join(["a line of the other"] * 30))
+    create_batch(site.store, name="long", mode="pair", items=[("a prompt", answers, ("before", "after"))])
+    page = browser_page(site, "rater", width=390, path="/vote/")
+    for name in ("a", "b", "same", "both_bad", "skip"):
+        expect(page.locator(f"#vote-{name}")).to_be_in_viewport(ratio=1)
+    page.locator("#vote-both_bad").click()
+    expect(page.locator("#vote-progress")).to_contain_text("1 of 1")
+
+
 def test_results_are_for_those_who_run_the_voting(site, browser_page, batch):
     page = browser_page(site, "trainer", path="/?tab=vote")
     page.get_by_text("Results so far").click()

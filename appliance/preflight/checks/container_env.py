@@ -53,6 +53,9 @@ LIMITS: tuple[tuple[str, int, int | None, str], ...] = (
 )
 """Name in compose.yaml, the limit, the least that passes (None: no limit), and that in words."""
 
+LIMITS_CPU: tuple[tuple[str, int, int | None, str], ...] = (("nofile", resource.RLIMIT_NOFILE, 16_384, "16384"),)
+"""Without a GPU nothing is pinned in memory, and the usual stack is enough."""
+
 
 def probe_ulimits(host: Host) -> dict[str, int | None]:
     """Soft limits of this process: bytes, or for nofile a count; None where there is no limit."""
@@ -61,22 +64,25 @@ def probe_ulimits(host: Host) -> dict[str, int | None]:
 
 
 def judge_ulimits(fact: dict[str, int | None], need: Need) -> Verdict:
-    """Locked memory without limit, 65536 open files, 64 MiB of stack."""
-    low = []
-    for name, _, least, _ in LIMITS:
+    """Locked memory without limit, 65536 open files, 64 MiB of stack; without a GPU 16384 open files."""
+    low, limits = [], LIMITS if need.gpus else LIMITS_CPU
+    for name, _, least, _ in limits:
         value = fact[name]
         if value is not None and (least is None or value < least):
             low.append(f"{name} {value if name == 'nofile' else f'{value >> 10} KiB'}")
-    expected = ", ".join(f"{name} {words}" for name, _, _, words in LIMITS)
+    expected = ", ".join(f"{name} {words}" for name, _, _, words in limits)
     if not low:
         return passed("as wide as needed", expected)
     return warn(
         ", ".join(low),
         expected,
-        why="Low limits stop a run late and with odd messages: buffers for the GPU cannot be pinned, 'Too many open files', "
-        "or a crash deep in a library.",
-        fix="# in compose.yaml, at the service:\n"
-        "#   ulimits: {memlock: -1, nofile: 65536, stack: 67108864}\ndocker compose up -d",
+        why="Low limits stop a run late and with odd messages: "
+        + ("buffers for the GPU cannot be pinned, " if need.gpus else "")
+        + "'Too many open files', or a crash deep in a library.",
+        fix="# in compose.yaml, at the service:\n#   ulimits: {memlock: -1, nofile: 65536, stack: 67108864}\ndocker compose up -d"
+        if need.gpus
+        else "# in compose.cpu.yaml, at the service:\n#   ulimits: {nofile: 16384}\n"
+        "docker compose -f compose.cpu.yaml up -d",
     )
 
 

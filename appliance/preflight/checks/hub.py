@@ -30,6 +30,7 @@ def probe_hub(host: Host) -> dict[str, Any]:
         "offline": offline,
         "proxy": re.sub(r"//[^/@]*@", "//", proxy) if proxy else None,  # never its password
         "problem": problem,
+        "container": host.in_container(),
         "staged": [name for name, found in probe_staged(host)["models"].items() if not found["problems"]],
     }
 
@@ -96,7 +97,7 @@ def judge_hub(fact: dict[str, Any], need: Need) -> Verdict:
         f"No model can be fetched{via}, and {'not all of this recipe are' if wanted else 'none is'} staged here.",
         f"curl -sSI {fact['hub']} | head -1   # by hand\n"
         "export HTTPS_PROXY=http://proxy.example:3128   # where the site has a proxy\n"
-        f"# no way out to the internet? Then stage the models,\n{stage(*lacking)}",
+        f"# no way out to the internet? Then stage the models,\n{stage(*lacking, container=fact['container'])}",
     )
     why, fix = next(((why, fix) for word, why, fix in PROBLEMS if word in fact["problem"].lower()), general)
     return fail(found, expected, why=why, fix=fix)

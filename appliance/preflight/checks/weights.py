@@ -16,17 +16,21 @@ TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "s
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
-def stage(*models: str) -> str:
-    """Lines that fetch models on another machine and bring them here."""
-    return "\n".join(
-        (
-            "# on a machine with internet:",
-            f"appliance models stage {' '.join(models or ('OWNER/MODEL',))} --out staged.tar",
-            "# carry staged.tar here, then",
-            "appliance models import staged.tar",
-            "export APPLIANCE_OFFLINE=1   # or the same line in the compose project's .env",
-        )
-    )
+def stage(*models: str, container: bool = False, offline: bool = False) -> str:
+    """Lines that fetch models on another machine and bring them here: into a container's volume, or this host's folder.
+
+    offline: the hub is not asked here already.
+    """
+    take = 'docker compose run --rm -v "$PWD:/bundles:ro" models import /bundles/staged.tar'
+    lines = [
+        "# on a machine with internet:",
+        f"appliance models stage {' '.join(models or ('OWNER/MODEL',))} --out staged.tar",
+        "# carry staged.tar here, then" + (", where the compose files are," if container else ""),
+        take if container else "appliance models import staged.tar",
+    ]
+    if not offline:
+        lines.append("export APPLIANCE_OFFLINE=1   # or the same line in the compose project's .env")
+    return "\n".join(lines)
 
 
 def staged_folder(host: Host) -> str:
@@ -51,9 +55,9 @@ def offline_by(host: Host) -> str | None:
 
 
 def probe_staged(host: Host) -> dict[str, Any]:
-    """{"folder", "offline", "models": {hub id: what `examined` says of its best revision}}.
+    """{"folder", "offline", "container", "models": {hub id: what `examined` says of its best revision}}.
 
-    In the models folder and in the hub's cache; "folder" names both.
+    In the models folder and in the hub's cache; "folder" names both. And whether this is inside a container.
     """
     folder, place, models = staged_folder(host), models_folder(host), {}
     here = host.path(place)
@@ -68,7 +72,8 @@ def probe_staged(host: Host) -> dict[str, Any]:
             repo = name.removeprefix("models--").replace("--", "/")
             found += [models[repo]] if repo in models else []
             models[repo] = min(found, key=lambda seen: bool(seen["problems"]))
-    return {"folder": f"{folder} or {place}", "offline": offline_by(host), "models": models}
+    told = {"folder": f"{folder} or {place}", "offline": offline_by(host), "container": host.in_container()}
+    return told | {"models": models}
 
 
 def examined(host: Host, folder: str) -> dict[str, Any]:
@@ -125,6 +130,7 @@ def judge_staged(fact: dict[str, Any], need: Need) -> Verdict:
     size = sum(found["bytes"] for found in models.values()) / GIB
     whole = [name for name in models if name not in broken]
     expected = "whole models"
+    here = {"container": fact["container"], "offline": bool(fact["offline"])}
     wanted = hub_ids(need)
     if need.models and not wanted:
         return skip("the recipe's models are folders, which loading it examines")
@@ -135,15 +141,15 @@ def judge_staged(fact: dict[str, Any], need: Need) -> Verdict:
         found = f"{name}: {problem}" + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
         if offline and wanted:
             why = f"The recipe needs this model and {offline} forbids to fetch it, so the run ends as it starts."
-            return fail(found, "the recipe's models staged", why=why, fix=stage(*missing))
+            return fail(found, "the recipe's models staged", why=why, fix=stage(*missing, **here))
         if wanted:
             return passed(f"to be downloaded: {', '.join(missing)}", "staged, or a hub that can be reached")
         why = "A copy or download was cut short. A recipe that uses this model will fetch it again, or fail offline."
-        return warn(found, expected, why=why, fix=stage(*missing))
+        return warn(found, expected, why=why, fix=stage(*missing, **here))
     if not whole:
         if offline:
             why = f"{offline} forbids downloads, and the folder of staged models has none that is whole."
-            return warn(f"none in {fact['folder']}", "a staged model", why=why, fix=stage())
+            return warn(f"none in {fact['folder']}", "a staged model", why=why, fix=stage(**here))
         return passed("none staged, models come from the hub")
     return passed(f"{len(whole)} staged and whole, {size:.1f} GiB", expected)
 

@@ -18,7 +18,8 @@ READING_S = 120.0
 def probe_hashes(host: Host) -> dict[str, Any]:
     """What `compare` finds in both places, in a child so that a disk that hangs can be left."""
     cache, models = (str(host.path(folder)) for folder in (staged_folder(host), models_folder(host)))
-    return dict(host.child("checks.weights_hash:compare", cache, READING_S, models, timeout_s=READING_S + 5))
+    seen = host.child("checks.weights_hash:compare", cache, READING_S, models, timeout_s=READING_S + 5)
+    return {**seen, "container": host.in_container()}
 
 
 def sums(cache: str, models: str | None) -> list[tuple[Path, str, str]]:
@@ -66,13 +67,14 @@ def judge_hashes(fact: dict[str, Any], need: Need) -> Verdict:
         name = seen["wrong"][0]
         cached = name.startswith("models--")
         repository = name.split("/")[0].removeprefix("models--").replace("--", "/") if cached else name.split(":")[0]
-        first = f"# delete the folder {name.split('/')[0]} there" if cached else f"appliance models remove {repository}"
+        models = "docker compose run --rm models" if fact["container"] else "appliance models"
+        first = f"# delete the folder {name.split('/')[0]} there" if cached else f"{models} remove {repository}"
         return fail(
             f"{name} differs" + (f" (and {len(seen['wrong']) - 1} more)" if len(seen["wrong"]) > 1 else ""),
             expected,
             why="The file has the right size but not the right content: the copy or the disk is bad. A model loaded from it "
             "answers nonsense, or trains from nonsense.",
-            fix=f"{first}\n# then fetch it anew\n{stage(repository)}",
+            fix=f"{first}\n# then fetch it anew\n{stage(repository, container=fact['container'])}",
         )
     if not seen["files"]:
         return skip(

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from appliance.store.migration import check_references
+from appliance.store.migration import check_references, keep_last_numbers, last_numbers
 from appliance.store.schema import Base
 
 connection = context.config.attributes["connection"]
@@ -14,5 +14,7 @@ context.configure(
     render_as_batch=True,
 )
 with context.begin_transaction():
+    given = last_numbers(connection)
     context.run_migrations()
+    keep_last_numbers(connection, given)
     check_references(connection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,7 @@ from appliance.ui import comparing
 from appliance.ui.access import allowed, require
 from appliance.ui.context import Context
 from appliance.ui.desk import Desk
-from appliance.ui.downloads import attachment
+from appliance.ui.downloads import attachment, report_of
 
 TITLE, ORDER, ROLES = "Compare", 30, ("trainer", "admin")
 
@@ -169,12 +168,7 @@ def downloads(router: APIRouter, desk: Desk) -> None:
 
     @router.get("/{run_id}/report.html")
     def report(run_id: int, member: Member = Depends(require(*ROLES))) -> Response:  # noqa: B008 - FastAPI's way
-        run = runs.get(desk.store, run_id)
-        file = Path(run.folder) / "report" / "report.html"
-        if not file.is_file():
-            raise ApplianceError(f"{run.name} has no report yet", "it is made when the training ends")
-        audit.record(desk.store, member, "report exported", run.name)
-        return attachment(file, f"{run.name}-report.html")
+        return report_of(desk, member, run_id)
 
     @router.get("/{run_id}/answers.csv")
     def answers(run_id: int, member: Member = Depends(require(*ROLES))) -> Response:  # noqa: B008

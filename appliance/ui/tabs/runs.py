@@ -10,12 +10,14 @@ from fastapi.responses import StreamingResponse
 
 from appliance.errors import ApplianceError
 from appliance.store import audit, run_folders, run_names, runs
+from appliance.store.files import size_text
 from appliance.store.users import Member
 from appliance.ui import run_list, run_list_compare, run_list_export
 from appliance.ui.access import allowed, require
 from appliance.ui.context import Context
 from appliance.ui.desk import Desk
 from appliance.ui.downloads import attachment
+from appliance.ui.markdown import plain
 from appliance.ui.run_list import Line
 from appliance.ui.run_list_several import SeveralRuns
 
@@ -162,9 +164,9 @@ class OneRun:
         def ask(member: Member, picked: int | None) -> list[Any]:
             run = runs.get(context.store, _number(picked))
             _check_delete(run, member)
-            freed = run_list.gigabytes(run_folders.size(run_folders.of(context.store, run.id).path))
+            freed = size_text(run_folders.size(run_folders.of(context.store, run.id).path))
             text = (
-                f"**Delete {run_list.plain(run.name)}?** Its model, numbers, report and checkpoints are removed, and "
+                f"**Delete {plain(run.name)}?** Its model, numbers, report and checkpoints are removed, and "
                 f"{freed} are free again. Votes on its answers stay. This cannot be undone."
             )
             return [gr.Column(visible=True), text]
@@ -175,7 +177,7 @@ class OneRun:
             _check_delete(run, member)
             freed = run_folders.delete(context.store, run.id)
             audit.record(context.store, member, "run deleted", run.name, {"run": run.id, "bytes": freed})
-            gr.Success(f"{run.name} was deleted: {run_list.gigabytes(freed)} are free again.")
+            gr.Success(f"{run.name} was deleted: {size_text(freed)} are free again.")
             return [gr.Column(visible=False), None, gr.Column(visible=False)]
 
         @allowed(*ROLES)
@@ -202,7 +204,7 @@ class OneRun:
         run, why = line.run, run_list.may_delete(line.run, member)
         found = run_list_export.parts(run)
         names = [part.name for part in found]
-        choices = [(f"{part.title}, {run_list.gigabytes(part.size_bytes)}", part.name) for part in found]
+        choices = [(f"{part.title}, {size_text(part.size_bytes)}", part.name) for part in found]
         code = run_list_export.snippet(run)
         return [
             gr.Column(visible=True),
@@ -226,7 +228,7 @@ class OneRun:
             return gr.Button("Choose what to download", link="", interactive=False)
         url = self.context.url(f"download/runs/{run.id}.zip?parts={','.join(names)}")
         return gr.Button(
-            f"Download as zip (about {run_list.gigabytes(sum(known[name] for name in names))})",
+            f"Download as zip (about {size_text(sum(known[name] for name in names))})",
             link=url,
             interactive=True,
         )

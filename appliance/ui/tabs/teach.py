@@ -23,7 +23,7 @@ from appliance.ui.access import allowed, require
 from appliance.ui.catalogue import catalogue
 from appliance.ui.context import Context
 from appliance.ui.desk import Desk
-from appliance.ui.downloads import attachment
+from appliance.ui.downloads import attachment, report_of
 from appliance.ui.starting_draft import Draft, ModelScorer
 
 TITLE, ORDER, ROLES = "Teach the scorer", 50, ("trainer", "admin")
@@ -249,9 +249,4 @@ def downloads(router: APIRouter, desk: Desk) -> None:
 
     @router.get("/{run_id}/report.html")
     def report(run_id: int, member: Member = Depends(require(*ROLES))) -> Response:  # noqa: B008
-        run = runs.get(desk.store, run_id)
-        file = Path(run.folder) / "report" / "report.html"
-        if not file.is_file():
-            raise ApplianceError(f"{run.name} has no report yet", "it is there when the training ends")
-        audit.record(desk.store, member, "report exported", run.name)
-        return attachment(file, f"{run.name}-report.html")
+        return report_of(desk, member, run_id)

@@ -1,13 +1,14 @@
 """Cases of the hub."""
 
 
-def hub(case, status, says="", problem=None, offline=None, staged=(), proxy=None, **need):
+def hub(case, status, says="", problem=None, offline=None, staged=(), proxy=None, container=False, **need):
     fact = {
         "hub": "https://hub.example",
         "offline": offline,
         "proxy": proxy,
         "problem": problem,
         "staged": list(staged),
+        "container": container,
     }
     return {"id": "net.hf_or_offline", "case": case, "status": status, "fact": fact, "says": says, "need": need}
 
@@ -20,6 +21,7 @@ CASES = [
     hub("offline", "pass", "HF_HUB_OFFLINE is set", offline="HF_HUB_OFFLINE"),
     hub("folders", "pass", problem=DEAD, models=("/srv/models/a",)),
     hub("dead", "fail", "Then stage the models", problem=DEAD),
+    hub("dead in a container", "fail", "docker compose run --rm -v", problem=DEAD, container=True),
     hub("dead, wanted is not here", "fail", "not all of this recipe", problem=DEAD, staged=("o/other",), **WANTED),
     hub("dead, one of two is here", "fail", problem=DEAD, staged=("o/a",), models=("o/a", "o/b")),
     hub("dead, wanted is here", "warn", "APPLIANCE_OFFLINE=1", problem=DEAD, staged=("owner/small",), **WANTED),

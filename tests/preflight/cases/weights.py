@@ -78,6 +78,7 @@ CASES = [
     staged("wanted and absent online", "pass", {}, "to be downloaded: o/big", models=("o/big",)),
     staged("none", "pass", {}, "come from the hub"),
     staged("none offline", "warn", {}, "has none", **OFFLINE),
+    staged("none offline in a container", "warn", {"/.dockerenv": ""}, "models import /bundles/staged.tar", **OFFLINE),
     staged("folders", "skip", {}, models=("/srv/models/a", "../b", "runs/7/export"), **OFFLINE),
     staged("folders of known size", "skip", {}, models=("/data/out/sft",), vram_gib=3.0, **OFFLINE),
     staged("a hub id of known size", "fail", {}, "o/big: not in", models=("o/big",), vram_gib=3.0, **OFFLINE),

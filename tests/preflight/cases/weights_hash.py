@@ -22,13 +22,13 @@ def staged(case, status, blob, content, says):
     }
 
 
-def imported(case, status, content, says):
+def imported(case, status, content, says, more=()):
     commit = "0123456789" * 4
     manifest = {"format": 1, "kind": "model", "repo": "owner/small", "commit": commit, "revisions": [], "licence": None}
     manifest |= {"staged_at": "2026-11-21T10:00:00Z", "total_bytes": 3}
     manifest |= {"files": {"model.safetensors": {"sha256": ABC, "size": 3}}}
     at = f"/models/owner/small/{commit}/"
-    files = {at + ".manifest.json": json.dumps(manifest), at + "model.safetensors": content}
+    files = {**dict(more), at + ".manifest.json": json.dumps(manifest), at + "model.safetensors": content}
     environ = ENVIRON | {"APPLIANCE_MODELS": "/models"}
     return {"id": "weights.sha256", "case": case, "status": status, "files": files, "environ": environ, "says": says}
 
@@ -44,6 +44,13 @@ CASES = [
     staged("a small file", "skip", "0a1b2c3d", b"abc", "no staged file"),
     imported("right in the models folder", "pass", b"abc", "1 files"),
     imported("one byte differs in the models folder", "fail", b"abd", "appliance models remove owner/small"),
+    imported(
+        "one byte differs in a container's models",
+        "fail",
+        b"abd",
+        "run --rm models remove owner/small",
+        {"/.dockerenv": ""},
+    ),
     {"id": "weights.sha256", "case": "no folder", "status": "skip", "environ": ENVIRON},
     {"id": "weights.sha256", "case": "too slow", "status": "skip", "fact": seen(unread=2), "says": "2 files"},
     {
