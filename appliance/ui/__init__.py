@@ -35,6 +35,7 @@ How to write a tab: one file `ui/tabs/<name>.py`, nothing else is edited. A whol
   on load), and every `every_s` seconds while it is the open tab and the browser shows it. Return `gr.skip()` when nothing
   is new. Nothing is drawn at build time: build() runs once for all users. Draw functions go around the queue; keep them
   under 200 ms.
+- What changes every few seconds and is watched by many goes around Gradio: `pulse`, see ui/pulse.py.
 - `context.after(event)` draws the tab again after a button's work.
 - `context.run`: the id of the run that is looked at (a number or None), the same on all tabs and in the address (?run=).
   To open a tab from a handler: `outputs=[context.tabs, context.run]` and `return context.open("compare", run_id)`.

@@ -17,7 +17,7 @@ from appliance.settings import Settings
 from appliance.store import workers
 from appliance.store.db import Store, open_store
 from appliance.store.logins import Throttle
-from appliance.ui import api, downloads, forms, help, page, theme
+from appliance.ui import api, downloads, forms, help, page, pulse, theme
 from appliance.ui.access import plain
 from appliance.ui.desk import Desk, Uploads
 from appliance.ui.gate import Gate
@@ -51,6 +51,7 @@ def build(settings: Settings, *, store: Store | None = None, prefix: str = "") -
     app.include_router(help.router)
     app.include_router(api.router)
     app.include_router(downloads.router(desk))
+    app.include_router(pulse.router(desk))
     app.state.pages = {"/vote": page.build_vote_page(desk), "/": page.build_page(desk)}
     for path, blocks in app.state.pages.items():
         mount(app, blocks, path, settings)
@@ -74,7 +75,7 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, settings: Settings) -> Non
         footer_links=[],
         theme=theme.theme(),
         css=theme.CSS,
-        head=theme.HEAD,
+        head=theme.HEAD + pulse.SCRIPT,
     )
 
 

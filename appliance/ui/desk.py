@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from appliance.store.users import Member
 
 
+MOST_SIGNS = 256
+"""So much is kept of what pages asked for; then it is read anew."""
+
+
 class Uploads:
     """Files that just came in through the page, by whom. A file is its uploader's alone until a tab takes it.
 
@@ -78,6 +82,8 @@ class Desk:
     def shared(self, name: str, good_s: float, read: Callable[[], Any]) -> Any:
         """What `read` gave for anybody in the last `good_s` seconds, or gives now."""
         kept = self.signs.get(name)
+        if len(self.signs) > MOST_SIGNS:
+            self.signs.clear()
         if kept is None or time.monotonic() - kept[0] > good_s:
             kept = self.signs[name] = (time.monotonic(), read())
         return kept[1]

@@ -31,7 +31,7 @@ PUBLIC = re.compile(
 )
 """Needs no user: signing in, health, and the files of the page's own program."""
 
-OURS = re.compile(r"/(account|api|download)(/.*)?")
+OURS = re.compile(r"/(account|api|download|pulse)(/.*)?")
 """Routes of our own; each says its roles with `require`."""
 
 GRADIO = re.compile(

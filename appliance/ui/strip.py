@@ -143,6 +143,11 @@ def _memory() -> str:
     return words or "CPU"
 
 
+def now(desk: Desk) -> Status:
+    """The status, at most a second old: every open page asks for it."""
+    return desk.shared("strip", SHARED_S, lambda: read(desk.store, memory(desk)))
+
+
 @dataclass
 class Strip:
     """The strip's widgets; `wire` connects them once the tabs are there."""
@@ -151,13 +156,15 @@ class Strip:
     shown: gr.HTML
     open: gr.Button
     stop: gr.Button
+    again: gr.Button
 
     def wire(self, run: gr.Number, bar: gr.Tabs, *, has_training: bool) -> None:
-        """Draw on load and every three seconds; Open shows the run, Stop asks it to end with its progress kept."""
+        """Draw on load and when the state is another (see `ui.pulse`); Open shows the run, Stop asks it to end and keep all."""
         desk = self.desk
 
-        def now(member: Any) -> tuple[Any, Any, Any]:
-            status = desk.shared("strip", SHARED_S, lambda: read(desk.store, memory(desk)))
+        @allowed(*TRAINERS, quiet=True)
+        def draw(member: Any) -> tuple[Any, Any, Any]:
+            status = now(desk)
             can_stop = status.state in ("starting", "running", "stalled")
             return (
                 view(status),
@@ -166,9 +173,7 @@ class Strip:
             )
 
         outputs = [self.shown, self.open, self.stop]
-        draw = allowed(*TRAINERS, quiet=True)(now)
-        timer = gr.Timer(PERIOD_S)
-        timer.tick(draw, None, outputs, **SILENT)
+        self.again.click(draw, None, outputs, **SILENT)
 
         @allowed(*TRAINERS)
         def stop(member: Any) -> None:
@@ -197,4 +202,5 @@ def build(desk: Desk) -> Strip:
         shown = gr.HTML('<div class="strip" data-state="loading">Loading.</div>', elem_id="strip", padding=False)
         opened = gr.Button("Open", size="sm", visible=False, elem_id="strip-open", min_width=80)
         stop = gr.Button("Stop and keep progress", size="sm", variant="stop", visible=False, elem_id="strip-stop")
-    return Strip(desk, shown, opened, stop)
+        again = gr.Button("Draw the strip", visible="hidden", elem_id="strip-draw")
+    return Strip(desk, shown, opened, stop, again)

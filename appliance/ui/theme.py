@@ -144,39 +144,4 @@ code { overflow-wrap: anywhere; }
 
 HEAD = """
 <meta name="referrer" content="same-origin">
-<script>
-(() => {
-  const below = window.location.pathname.includes("/vote") ? "../" : "./";
-  const plain = window.fetch.bind(window);
-  window.fetch = async (...asked) => {
-    const answer = await plain(...asked);
-    const here = encodeURIComponent(window.location.pathname + window.location.search);
-    if (answer.status === 401) window.location.assign(below + "login?next=" + here);
-    return answer;
-  };
-  const banner = () => {
-    let found = document.getElementById("no-server");
-    if (!found) {
-      found = document.createElement("div");
-      found.id = "no-server";
-      found.setAttribute("role", "alert");
-      document.body.appendChild(found);
-    }
-    return found;
-  };
-  let lost = false;
-  setInterval(async () => {
-    if (document.visibilityState !== "visible") return;
-    try {
-      await plain(below + "healthz", { cache: "no-store" });
-      if (lost) { lost = false; document.documentElement.classList.remove("no-server"); }
-    } catch {
-      lost = true;
-      banner().textContent = "The server does not answer. Trying again every few seconds. Training goes on without this page.";
-      document.documentElement.classList.add("no-server");
-    }
-  }, 4000);
-})();
-</script>
 """
-"""Signed out elsewhere: to the sign-in page. Server gone: say so, and that training goes on."""

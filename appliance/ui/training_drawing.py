@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from appliance.store import metrics, runs
 from appliance.store.schema import Event, Run
 from appliance.ui import training, training_again, training_cards, training_charts, training_files, training_words
 from appliance.ui.context import Context
+from appliance.ui.desk import Desk
 from appliance.ui.training import Now
 from appliance.worker import logs
 
@@ -29,8 +29,6 @@ COARSE = 200
 """Charts are drawn anew when there are new steps, and on a long run when those are one in so many."""
 
 MOST_KEPT = 8
-SHARED_S = 1.0
-MOST_PULSES = 64
 
 BUTTONS = ("start", "stop", "retry", "go_on", "compare", "teach", "again")
 
@@ -48,7 +46,7 @@ class Seen:
     marks: dict[str, Any]
 
 
-def see(context: Context, run_id: int | None, *, with_log: bool) -> Seen | None:
+def see(context: Context | Desk, run_id: int | None, *, with_log: bool) -> Seen | None:
     """The run that is looked at: `run_id`, or the one at work, or the newest. None when there is no run."""
     known = training.choices(context.store)
     ids = [number for _, number in known]
@@ -82,13 +80,12 @@ def coarse(newest: int | None) -> int | None:
     return None if newest is None else newest - newest % max(1, newest // COARSE)
 
 
-def pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str, str]:
+def pulse(desk: Desk, run_id: int | None, *, with_log: bool) -> tuple[str, str]:
     """The progress line, and a short text that changes when anything else must be drawn.
 
-    What is asked for every few seconds: two plain values. Each widget that is named, even to be left as it is, costs
-    Gradio half a millisecond.
+    What is asked for every few seconds, around Gradio: see `ui.pulse`.
     """
-    seen = see(context, run_id, with_log=with_log)
+    seen = see(desk, run_id, with_log=with_log)
     if seen is None:
         return "", "none"
     return training.progress_html(seen.now), _digest(seen.marks)
@@ -97,22 +94,6 @@ def pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str,
 def _digest(values: Any) -> str:
     """Short, the same for the same values: a mark holds no names and no words."""
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
-
-
-_PULSES: dict[tuple[str, int | None, bool], tuple[float, tuple[str, str]]] = {}
-
-
-def shared_pulse(context: Context, run_id: int | None, *, with_log: bool) -> tuple[str, str]:
-    """`pulse`, at most a second old: many people watch one run."""
-    key, now = (str(context.store.data), run_id, with_log), time.monotonic()
-    kept = _PULSES.get(key)
-    if kept is not None and now - kept[0] < SHARED_S:
-        return kept[1]
-    if len(_PULSES) > MOST_PULSES:
-        _PULSES.clear()
-    found = pulse(context, run_id, with_log=with_log)
-    _PULSES[key] = now, found
-    return found
 
 
 def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_log: bool) -> Drawing:
@@ -150,7 +131,7 @@ def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_lo
     return found
 
 
-def _exists(context: Context, run_id: int | None) -> int | None:
+def _exists(context: Context | Desk, run_id: int | None) -> int | None:
     if run_id is None:
         return None
     try:

@@ -35,7 +35,6 @@ from appliance.store.schema import Run
 from appliance.ui.access import COOKIE
 
 TICK_S = 3.0
-HEALTH_S = 4.0
 PATIENCE_S = 120.0
 SERVE = [sys.executable, "-c", "from appliance.cli.main import main; main()", "serve", "--port"]
 WATCHED = """\
@@ -190,35 +189,61 @@ def steps_of(run: Path) -> list[float]:
 
 @dataclass
 class Page:
-    """What the page's script knows of the server: which functions its timers call, with which inputs."""
+    """What the page's script knows of the server: which function draws the Training tab, with which inputs."""
 
-    strip: int
-    pulse: int
     draw: int
-    inputs: dict[int, list[str]]
+    inputs: list[str]
 
     @classmethod
     def of(cls, client: httpx.Client) -> "Page":
         """From the page's own description."""
         config = client.get("/config").raise_for_status().json()
         names = {part["id"]: part["props"].get("elem_id") or part["type"] for part in config["components"]}
-        ticks = {
-            names[one["outputs"][0]]: one
-            for one in config["dependencies"]
-            if any(t[1] == "tick" for t in one["targets"])
-        }
-        pulse = ticks["training-progress"]
-        (beat,) = (number for number, name in names.items() if name == "training-pulse")
-        (draw,) = (one for one in config["dependencies"] if [beat, "change"] in one["targets"])
-        asked = {one["id"]: [names[number] for number in one["inputs"]] for one in (pulse, draw)}
-        return cls(ticks["strip"]["id"], pulse["id"], draw["id"], asked)
+        (button,) = (number for number, name in names.items() if name == "training-draw")
+        (draw,) = (one for one in config["dependencies"] if [button, "click"] in one["targets"])
+        return cls(draw["id"], [names[number] for number in draw["inputs"]])
+
+
+@dataclass
+class Line:
+    """A browser's connection, written out: a client library would take more of the machine than what is measured."""
+
+    address: tuple[str, int]
+    cookie: str
+    reader: asyncio.StreamReader | None = None
+    writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Status and content. Raises OSError and asyncio.IncompleteReadError when the server is gone."""
+        kept = self.writer is not None
+        try:
+            return await self._ask(method, path, body)
+        except (OSError, asyncio.IncompleteReadError):
+            if not kept:
+                raise
+            self.writer = None  # the server had closed it meanwhile
+            return await self._ask(method, path, body)
+
+    async def _ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        if self.writer is None or self.reader is None:
+            self.reader, self.writer = await asyncio.open_connection(*self.address)
+        head = [
+            f"{method} {path} HTTP/1.1",
+            f"host: {self.address[0]}:{self.address[1]}",
+            f"cookie: {COOKIE}={self.cookie}",
+        ]
+        head += ["content-type: application/json", f"content-length: {len(body)}"] if body else []
+        self.writer.write("\r\n".join([*head, "", ""]).encode() + body)
+        status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return int(status.split()[1]), await self.reader.readexactly(int(headers["content-length"]))
 
 
 @dataclass
 class Load:
     """People who look at the page for a while, and the seconds that each answer took."""
 
-    client: httpx.AsyncClient
+    address: tuple[str, int]
     page: Page
     arrive_s: float = 0.0
     since: float = 0.0  # answers before are those to people who arrive: only their first drawing counts
@@ -226,47 +251,35 @@ class Load:
     failures: int = 0
     bytes: int = 0
 
-    async def ask(self, kind: str, request: httpx.Request) -> list[Any]:
+    async def ask(self, kind: str, line: Line, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         """What one request is answered with, its time entered under `kind`; nothing where it failed."""
         began = time.perf_counter()
         try:
-            answer = await self.client.send(request)
-        except httpx.HTTPError:
+            status, content = await line.ask(method, path, body)
+        except (OSError, asyncio.IncompleteReadError):
             self.failures += 1
-            return []
+            return {}
         if kind == "first drawing" or time.monotonic() >= self.since:
             self.times[kind].append(time.perf_counter() - began)
-        self.bytes += len(answer.content)
-        told = answer.json() if kind != "health" else {}
-        failed = answer.status_code != 200 or "error" in told
+        self.bytes += len(content)
+        told = json.loads(content)
+        failed = status != 200 or "error" in told
         self.failures += failed
-        return [] if failed else told.get("data", [])
+        return {} if failed else told
 
     async def person(self, number: int, run_id: int, cookie: str, until: float) -> None:
-        """Somebody with the Training tab open: it and the strip are drawn every three seconds, as the browser does."""
-        headers = {"cookie": f"{COOKIE}={cookie}"}
-        beat, health_at = "", 0.0
+        """Somebody with the Training tab open: every three seconds its pulse, and a drawing whenever its mark is another."""
+        line, mark = Line(self.address, cookie), ""
         await asyncio.sleep(random.Random(number).uniform(0, self.arrive_s))
-
-        def call(index: int) -> httpx.Request:
-            values = [run_id if name == "page-run" else None for name in self.page.inputs.get(index, [])]
-            body = {"fn_index": index, "data": values, "session_hash": f"load{number}", "event_data": None}
-            return self.client.build_request("POST", "/gradio_api/run/predict", json=body, headers=headers)
-
-        async def tab() -> None:
-            nonlocal beat
-            told = await self.ask("progress", call(self.page.pulse))
-            if told and told[1] != beat:
-                await self.ask("charts and all" if beat else "first drawing", call(self.page.draw))
-                beat = told[1]
-
+        values = [run_id if name == "page-run" else None for name in self.page.inputs]
+        asked = {"fn_index": self.page.draw, "data": values, "session_hash": f"load{number}", "event_data": None}
         while time.monotonic() < until:
             began = time.monotonic()
-            together = [tab(), self.ask("strip", call(self.page.strip))]
-            if began - health_at > HEALTH_S:
-                together.append(self.ask("health", self.client.build_request("GET", "/healthz")))
-                health_at = began
-            await asyncio.gather(*together)
+            told = await self.ask("pulse", line, "GET", f"/pulse?tab=training&run={run_id}")
+            if told and told["mark"] != mark:
+                kind = "charts and all" if mark else "first drawing"
+                await self.ask(kind, line, "POST", "/gradio_api/run/predict", json.dumps(asked).encode())
+                mark = told["mark"]
             await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - began)))
 
 
@@ -337,16 +350,15 @@ async def people(
     `loaded` gets the training's steps from when all are there.
     """
     since = time.monotonic() + arrive_s
-    limits = httpx.Limits(max_connections=4 * len(cookies), max_keepalive_connections=4 * len(cookies))
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        load = Load(client, page, arrive_s, since)
-        before, *_ = await asyncio.gather(
-            count_at(trained, arrive_s),
-            *(
-                load.person(number, watched[number % len(watched)][0], cookie, since + seconds)
-                for number, cookie in enumerate(cookies)
-            ),
-        )
+    place = httpx.URL(url)
+    load = Load((place.host, place.port or 80), page, arrive_s, since)
+    before, *_ = await asyncio.gather(
+        count_at(trained, arrive_s),
+        *(
+            load.person(number, watched[number % len(watched)][0], cookie, since + seconds)
+            for number, cookie in enumerate(cookies)
+        ),
+    )
     loaded += steps_of(trained)[before + 1 :]
     return load
 

@@ -28,6 +28,9 @@ TO_THE_END = """() => setTimeout(() => {
   if (log) log.scrollTop = log.scrollHeight;
 }, 200)"""
 
+SHARED_S = 1.0
+"""Many people watch one run: what one is told, others are told for a second too."""
+
 STYLE = "<style>#training-log textarea { font-family: var(--font-mono); font-size: 0.8rem; white-space: pre; }</style>"
 
 
@@ -87,20 +90,23 @@ def build(context: Context) -> None:
     def choose(member: Member, picked: int | None) -> Any:
         return picked
 
-    @allowed(*ROLES, quiet=True)
-    def pulse(member: Member, run_id: int | None, with_log: bool) -> tuple[str, str]:
-        return training_drawing.shared_pulse(context, run_id, with_log=bool(with_log))
-
     asked = [context.run, parts["drawn"], log_open]
-    beat = gr.Textbox("", visible="hidden", label="Pulse", elem_id="training-pulse")
     context.draw(draw, inputs=asked, outputs=list(parts.values()))
-    context.draw(pulse, inputs=[context.run, log_open], outputs=[parts["progress"], beat], every_s=3)
-    beat.change(draw, asked, list(parts.values()), **SILENT)
+    gr.Button("Draw the training", visible="hidden", elem_id="training-draw").click(
+        draw, asked, list(parts.values()), **SILENT
+    )
     context.after(parts["chosen"].input(choose, parts["chosen"], context.run, show_progress="hidden"))
     opened = context.after(log_box.expand(_mark(True), None, log_open, show_progress="hidden"))
     opened.then(None, None, None, js=TO_THE_END, api_visibility="private")
     log_box.collapse(_mark(False), None, log_open, show_progress="hidden")
     _wire(context, parts, again)
+
+
+def pulse(desk: Desk, run_id: int | None, *, closer: bool) -> tuple[str, str]:
+    """The progress line, and a mark of everything else; `closer`: the log is open. See `ui.pulse`."""
+    return desk.shared(
+        f"training {run_id} {closer}", SHARED_S, lambda: training_drawing.pulse(desk, run_id, with_log=closer)
+    )
 
 
 def _mark(value: bool) -> Any:
