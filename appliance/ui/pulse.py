@@ -23,6 +23,9 @@ from appliance.ui import strip
 from appliance.ui.access import require
 from appliance.ui.desk import Desk
 
+SPREAD_MS = 4000
+"""New numbers of a run are drawn within so long by all who watch it; a new state at once."""
+
 
 def router(desk: Desk) -> APIRouter:
     """The route."""
@@ -95,8 +98,10 @@ SCRIPT = """
     const told = await answer.json();
     if (put("strip", told.strip)) press("strip-draw");
     if (told.mark === undefined) return;
-    put(tab + "-progress", told.progress);
-    if (drawn[tab] !== told.mark) { drawn[tab] = told.mark; press(tab + "-draw"); }
+    const urgent = put(tab + "-progress", told.progress) || drawn[tab] === undefined;
+    if (drawn[tab] === told.mark) return;
+    drawn[tab] = told.mark;
+    setTimeout(() => press(tab + "-draw"), urgent ? 0 : Math.random() * SPREAD_MS);  // not all who watch at one moment
   };
   let busy = false;
   setInterval(async () => {
@@ -114,5 +119,5 @@ SCRIPT = """
   }, 3000);
 })();
 </script>
-"""
+""".replace("SPREAD_MS", str(SPREAD_MS))
 """Asks, and says when the server is gone. Signed out elsewhere: to the sign-in page."""

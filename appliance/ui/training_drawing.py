@@ -28,6 +28,9 @@ EMPTY = "### No run yet\n\nStart one: choose prompts, what a good answer is, and
 COARSE = 200
 """Charts are drawn anew when there are new steps, and on a long run when those are one in so many."""
 
+POINTS = 200
+"""Points of a line in a chart, which is about 500 pixels wide."""
+
 MOST_KEPT = 8
 
 BUTTONS = ("start", "stop", "retry", "go_on", "compare", "teach", "again")
@@ -218,7 +221,7 @@ def _plots(context: Context, run: Run, newest: int) -> list[tuple[training_chart
             config = config_of(run)
             limit = config.alarms.kl_nats_per_sequence if isinstance(config, PpoConfig) else None
             chosen = training_charts.plots(run.stage, metrics.names(context.store, run.id))
-            points = metrics.points(context.store, run.id, training_charts.wanted(chosen))
+            points = metrics.points(context.store, run.id, training_charts.wanted(chosen), most=POINTS)
             _KEPT[key] = [(plot, as_sent(training_charts.frame(plot, points, limit))) for plot in chosen]
             while len(_KEPT) > MOST_KEPT:
                 _KEPT.popitem(last=False)

@@ -33,6 +33,7 @@ from appliance.store.db import Store, open_store
 from appliance.store.rundir import RunDir
 from appliance.store.schema import Run
 from appliance.ui.access import COOKIE
+from appliance.ui.pulse import SPREAD_MS
 
 TICK_S = 3.0
 PATIENCE_S = 120.0
@@ -278,6 +279,7 @@ class Load:
             told = await self.ask("pulse", line, "GET", f"/pulse?tab=training&run={run_id}")
             if told and told["mark"] != mark:
                 kind = "charts and all" if mark else "first drawing"
+                await asyncio.sleep(random.random() * SPREAD_MS / 1e3 if mark else 0)
                 await self.ask(kind, line, "POST", "/gradio_api/run/predict", json.dumps(asked).encode())
                 mark = told["mark"]
             await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - began)))
