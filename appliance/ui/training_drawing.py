@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import gradio as gr
@@ -31,7 +32,7 @@ COARSE = 200
 POINTS = 200
 """Points of a line in a chart, which is about 500 pixels wide."""
 
-MOST_KEPT = 8
+MOST_KEPT = 16
 
 BUTTONS = ("start", "stop", "retry", "go_on", "compare", "teach", "again")
 
@@ -69,6 +70,7 @@ def see(context: Context | Desk, run_id: int | None, *, with_log: bool) -> Seen 
         "run": run.id,
         "choices": _digest([wanted, known]),
         "head": _digest([*head, run.result is None]),
+        "buttons": _digest([now.run.stage, *head[:1], *head[3:], asdict(training.offers(now))]),
         "charts": [step, now.active],
         "samples": training_files.mark_of(Path(run.folder) / "samples.jsonl") if run.stage == "ppo" else None,
         "events": [len(events), events[0].at if events else 0],
@@ -122,7 +124,10 @@ def draw(context: Context, run_id: int | None, drawn: dict[str, Any], *, with_lo
     if "choices" in new:
         found["chosen"] = gr.Dropdown(seen.known, value=now.run.id, visible=True)
     if "head" in new:
-        _head(context, now, found)
+        mark = str(seen.marks["head"])
+        found["head"] = _once(context, "head", now.run, mark, lambda: _headline(context, now))
+    if "buttons" in new:
+        _buttons(now, found)
     if "charts" in new:
         _charts(context, now, drawn.get("charts") if same else None, found)
     if "samples" in new:
@@ -158,19 +163,21 @@ def _nothing() -> Drawing:
     }
 
 
-def _head(context: Context, now: Now, found: Drawing) -> None:
-    """The sentence, the card and the buttons."""
-    run = now.run
-    config = config_of(run)
-    points = metrics.points(context.store, run.id, training_words.NAMES) if now.newest is not None else {}
+def _headline(context: Context, now: Now) -> str:
+    """How it goes, in words."""
+    points = metrics.points(context.store, now.run.id, training_words.NAMES) if now.newest is not None else {}
+    config = config_of(now.run)
     if isinstance(config, PpoConfig):
-        limits = training_words.Limits.of(config)
-        going = training_words.ppo_headline(points, limits, broken=now.broken)
+        going = training_words.ppo_headline(points, training_words.Limits.of(config), broken=now.broken)
     else:
         going = training_words.loss_headline(points)
-    retry = training_again.retry_of(run)
+    return training_cards.told(now, going)
+
+
+def _buttons(now: Now, found: Drawing) -> None:
+    """The card and the buttons. Drawn when there are others: each costs more than a line of a chart."""
+    retry = training_again.retry_of(now.run)
     can = training.offers(now)
-    found["head"] = training_cards.told(now, going)
     card = training_cards.card(now, None if retry is None else retry.words)
     found["card"] = gr.Markdown(card, visible=bool(card))
     found |= {
@@ -181,7 +188,7 @@ def _head(context: Context, now: Now, found: Drawing) -> None:
             can.go_on or "", visible=can.go_on is not None, variant="secondary" if retry is not None else "primary"
         ),
         "compare": gr.Button(visible=can.compare),
-        "teach": gr.Button(visible=now.state == "done" and run.stage == "reward"),
+        "teach": gr.Button(visible=now.state == "done" and now.run.stage == "reward"),
         "again": gr.Button(visible=can.again),
     }
 
@@ -197,7 +204,8 @@ def config_of(run: Run) -> Any:
 
 def _charts(context: Context, now: Now, before: list[Any] | None, found: Drawing) -> None:
     """The charts; their headings and places only where there were none. before: the mark of those that are shown."""
-    shown = [] if now.newest is None else _plots(context, now.run, now.newest)
+    run, newest = now.run, now.newest
+    shown = [] if newest is None else _once(context, "plots", run, newest, lambda: _plots(context, run))
     places_too = before is None or before[0] is None or not shown
     for number in range(training_charts.SLOTS):
         if places_too:
@@ -209,23 +217,28 @@ def _charts(context: Context, now: Now, before: list[Any] | None, found: Drawing
                 found[f"said{number}"] = f"### {plot.title}\n\n{plot.good} Unit: {plot.unit}; by step."
 
 
-_KEPT: OrderedDict[tuple[str, int, int], list[tuple[training_charts.Plot, Any]]] = OrderedDict()
-_KEPT_LOCK = Lock()
+_KEPT: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_KEPT_LOCK = RLock()
 
 
-def _plots(context: Context, run: Run, newest: int) -> list[tuple[training_charts.Plot, Any]]:
-    """Each chart with its values as the browser takes them; made once for all who look at the same step."""
-    key = (str(context.store.data), run.id, newest)
-    with _KEPT_LOCK:  # held meanwhile: those who ask at the same time wait for the one who makes them
+def _once(context: Context, what: str, run: Run, mark: Any, make: Callable[[], Any]) -> Any:
+    """What `make` gives, made once for all who look at the same."""
+    key = (what, str(context.store.data), run.id, mark)
+    with _KEPT_LOCK:  # held meanwhile: those who ask at the same time wait for the one who makes it
         if key not in _KEPT:
-            config = config_of(run)
-            limit = config.alarms.kl_nats_per_sequence if isinstance(config, PpoConfig) else None
-            chosen = training_charts.plots(run.stage, metrics.names(context.store, run.id))
-            points = metrics.points(context.store, run.id, training_charts.wanted(chosen), most=POINTS)
-            _KEPT[key] = [(plot, as_sent(training_charts.frame(plot, points, limit))) for plot in chosen]
+            _KEPT[key] = make()
             while len(_KEPT) > MOST_KEPT:
                 _KEPT.popitem(last=False)
         return _KEPT[key]
+
+
+def _plots(context: Context, run: Run) -> list[tuple[training_charts.Plot, Any]]:
+    """Each chart with its values as the browser takes them."""
+    config = config_of(run)
+    limit = config.alarms.kl_nats_per_sequence if isinstance(config, PpoConfig) else None
+    chosen = training_charts.plots(run.stage, metrics.names(context.store, run.id))
+    points = metrics.points(context.store, run.id, training_charts.wanted(chosen), most=POINTS)
+    return [(plot, as_sent(training_charts.frame(plot, points, limit))) for plot in chosen]
 
 
 def as_sent(frame: Any) -> dict[str, Any]:
