@@ -230,6 +230,10 @@ class PpoConfig(StageConfig):
     """Everything that `appliance train ppo` needs."""
 
     stage: Literal["ppo"] = Field("ppo", description="which stage this file is for")
+    compile: bool = Field(
+        False,
+        description="on a CPU: the policy as one program compiled at the start (a minute, needs g++), faster in long runs",
+    )
     policy: Policy
     critic: Critic = Critic()
     reward: dict[str, Any] = Field(description="source: a file name in appliance/rewards; the rest are its options")

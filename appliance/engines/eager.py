@@ -11,6 +11,9 @@ from appliance.ppo.types import Engine, Generation, Prompts, mask_from_lengths
 DONE_SHARE = 0.15
 """Rows that are done are dropped from the batch when they are at least this share of it: dropping copies the cache."""
 
+ROWS = 16
+"""The batch shrinks to a multiple of this: oneDNN makes a kernel for every number of rows that it has not met."""
+
 
 class EagerEngine:
     """Runs the policy's own weights; nothing is copied and nothing is compiled."""
@@ -42,8 +45,9 @@ class EagerEngine:
             left = int(alive.sum())
             if left == 0:
                 break
-            if left <= (1 - DONE_SHARE) * len(rows):
-                index = alive.nonzero().squeeze(1)
+            kept = min(len(rows), -(-left // ROWS) * ROWS)
+            if kept <= (1 - DONE_SHARE) * len(rows):
+                index = alive.long().argsort(descending=True, stable=True)[:kept].sort().values
                 cache.keep(index)
                 rows, tokens, alive = rows[index], tokens[index], alive[index]
             hidden = decode(self.policy, cache, tokens, prompts.lengths[rows] + t, prompts.ids.shape[1] + t + 1)

@@ -231,7 +231,7 @@ def _attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    layout = _active.get()
+    layout: Layout = others["packed"] if "packed" in others else _active.get()
     unknown = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         raise CannotPack(f"{type(module).__name__} passes {unknown or 'non-causal attention'}")

@@ -8,6 +8,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from appliance.errors import ConfigError
+from appliance.models.compiled import CompiledBody
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.packing import pack
 from appliance.models.precision import Precision
@@ -66,9 +68,28 @@ class Policy:
         """Whether the weights under the adapters are in 8 or 4 bits."""
         return bool(getattr(self.model.lm, "is_quantized", False))
 
+    @property
+    def compiled(self) -> bool:
+        """Whether it is read through compiled graphs."""
+        return self.model.compiled is not None
+
     def use_padding(self) -> None:
         """Read through the models' own padded forward from now on: for attention that the packed layout cannot do."""
         self.model.packs = self.reference.packs = False
+
+    def compile(self) -> None:
+        """Read through compiled graphs from now on, on a CPU. Raises ConfigError where that cannot be."""
+        name = type(self.model.lm).__name__
+        reasons = {
+            f"the run is on the {self.device.type}": self.device.type != "cpu",
+            f"{name} is read with padding": not self.packs,
+            "the trunk below the top layers is run only once": self.top is not None,
+        }
+        reason = next((why for why, holds in reasons.items() if holds), None)
+        if reason is not None:
+            raise ConfigError(f"compile: true, but {reason}, and what is compiled is not", "set compile: false")
+        for model in {self.model, self.reference}:
+            model.compiled = CompiledBody(model.lm, self.precision)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Every parameter that the optimizer moves, by a name that is the same in each session."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from appliance.models.attention import attending
+from appliance.models.compiled import CompiledBody
 from appliance.models.packing import Pack
 from appliance.ppo.logprobs import head_logprobs, token_logprobs
 from appliance.ppo.types import Generation, Prompts, mask_from_lengths
@@ -33,12 +34,11 @@ class TokenModel:
         self.head: nn.Module = lm.get_output_embeddings()
         self.vocabulary: int = lm.config.get_text_config().vocab_size
         self.packs = True
+        self.compiled: CompiledBody | None = None
 
     def packed(self, pack: Pack, *, temperature: float, with_entropy: bool) -> Reading:
         """Read the real tokens only, without padding."""
-        with attending(self.lm, pack.layout):
-            output = self.body(input_ids=pack.ids[None], position_ids=pack.positions[None], use_cache=False)
-        hidden = output.last_hidden_state[0].index_select(0, pack.predicts)  # [M, d]
+        hidden = self._hidden(pack)
         logprobs, entropy = head_logprobs(
             self.head,
             hidden,
@@ -48,6 +48,13 @@ class TokenModel:
             with_entropy=with_entropy,
         )
         return Reading(hidden, logprobs, entropy)
+
+    def _hidden(self, pack: Pack) -> Tensor:
+        if self.compiled is not None:
+            return self.compiled(pack)
+        with attending(self.lm, pack.layout):
+            output = self.body(input_ids=pack.ids[None], position_ids=pack.positions[None], use_cache=False)
+        return output.last_hidden_state[0].index_select(0, pack.predicts)  # [M, d]
 
     def padded(self, prompts: Prompts, responses: Generation, *, temperature: float, with_entropy: bool) -> Reading:
         """Read with the model's own forward: prompts padded left, responses right, mask and position ids given."""

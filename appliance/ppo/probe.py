@@ -19,6 +19,8 @@ def probe(learner: Learner, prompt_tokens: int, response_tokens: int, *, chunk: 
     held = [] if there else [torch.empty_like(p) for p in learner.parameters.values() for _ in range(2)]
     accumulate(learner, batch, rows, chunk.size * response_tokens, kl_coef=1.0, chunk=chunk, stop=lambda: False)
     held.clear()
+    if learner.policy.compiled:  # the sizes that torch sees first shape the code: the same ones in every session
+        learner.policy.read_reference(batch.rollout.prompts, batch.rollout.responses, temperature=1.0)
     learner.optimizer.zero_grad(set_to_none=True)
 
 

@@ -17,6 +17,7 @@ from appliance.engines._choice import engine_name, make_engine
 from appliance.errors import RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
+from appliance.models.compiled import require_compiler
 from appliance.models.parameters import trainable_line
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision, choose
@@ -53,6 +54,8 @@ def run(
     with session(run) as stop, _to_be_resumed(run):
         began = time.perf_counter()
         precision = choose(config.device, config.compute)
+        if config.compile:
+            require_compiler()
         judges = judges_of(config, precision)
         asked = _train(config, run, precision, judges, stop, resume=resume)
         gc.collect()
@@ -85,6 +88,8 @@ def _train(
     with progress("PPO", steps) as shown, tracking(config, run) as tracker:
         journal = Journal(run, steps, shown, tracker)
         problem = settle_reading(policy, sets.train, config.sampling.response_tokens.high)
+        if config.compile:
+            policy.compile()
         learner = make_learner(policy, config)
         state = new_state(config, sets.train, journal.notice)
         pieces = Pieces(
@@ -101,6 +106,8 @@ def _train(
             _introduce(config, policy, sets, journal, problem)
         shown.begin_at(state.step)
         if state.step < steps:
+            if config.compile:
+                journal.notice("compiling the policy: from ten seconds to two minutes the first time")
             longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
             probe(learner, longest, most, chunk=state.chunks.update)
         train(pieces, state, run, journal, stop, unfinished=unfinished)
@@ -126,8 +133,9 @@ def _introduce(
             f"policy.lora.dropout {config.policy.lora.dropout} is for supervised fine-tuning: PPO trains without it, "
             "or the probability ratio would not be 1 before an update"
         )
+    computing = f"{policy.device.type}, {policy.precision.compute}{', compiled' if policy.compiled else ''}"
     journal.notice(
-        f"{policy.device.type}, {policy.precision.compute}, engine {engine_name(policy, config.sampling.engine)}; "
+        f"{computing}, engine {engine_name(policy, config.sampling.engine)}; "
         f"{trainable_line(policy)}; {len(sets.train)} prompts to train on, "
         f"{len(sets.held_out)} held out, {len(sets.report)} for the report"
     )

@@ -37,6 +37,7 @@ def config_of(task: Task) -> PpoConfig:
         "seed": task.seed,
         "device": "cpu",
         "compute": task.compute,
+        "compile": task.compiled,
         "policy": {"model": str(task.policy)},
         "reward": {"source": "classifier", "model": str(task.classifier), "label": "POSITIVE", "output": "logit"},
         "prompts": {"source": "prompts.json", "length_tokens": list(setting.prompt_tokens)},
@@ -59,6 +60,8 @@ def assemble(task: Task) -> tuple[Pieces, State]:
     config = config_of(task)
     precision = choose(config.device, config.compute)
     policy, loaded = build_policy(config, precision)
+    if config.compile:
+        policy.compile()
     train_on, held_out = (
         prompts_from_ids(ids, to_text(loaded.tokenizer, ids))
         for ids in (task.prompts("train"), task.prompts("held_out"))

@@ -52,6 +52,7 @@ class Task:
     learning_rate: float
     seed: int
     compute: str
+    compiled: bool
     generation: str
     threads: int
 
@@ -84,6 +85,7 @@ def read_task() -> Task:
     parser.add_argument("--learning-rate", type=float, default=1.41e-5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--compute", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--generation", default="batched", choices=("batched", "published"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     task = Task(**vars(parser.parse_args()))

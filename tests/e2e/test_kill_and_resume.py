@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from appliance.errors import ConfigError
+from appliance.models.compiled import require_compiler
+
 KILLED = -9
 
 POINTS: dict[str, tuple[str, str, int]] = {
@@ -101,6 +104,21 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(train, whole, 
         kill_at("in the export"),
     ]
     assert check(appliance, config, tmp_path / "run", kills) == expected
+
+
+def test_a_compiled_run_ends_as_if_nothing_had_been_too(tiny_values, appliance, tmp_path):
+    try:
+        require_compiler()
+    except ConfigError as reason:
+        pytest.skip(str(reason))
+    config = tmp_path / "compiled.yaml"
+    config.write_text(yaml.safe_dump(tiny_values(compile=True)))
+    ended = appliance("train", "ppo", "--config", str(config), "--run-dir", str(tmp_path / "whole"))
+    assert ended.code == 0, ended.err
+    said = (tmp_path / "whole" / "events.jsonl").read_text()
+    assert "cpu, fp32, compiled, engine eager" in said
+    kills = [kill_at("in the middle of an update")]
+    assert check(appliance, str(config), tmp_path / "run", kills) == results(tmp_path / "whole")
 
 
 def test_a_checkpoint_that_was_damaged_on_disk_is_passed_over_for_the_one_before(whole, appliance, tmp_path):

@@ -1,0 +1,161 @@
+"""A model's body as one graph compiled by torch, for a CPU: elementwise work is fused and Python's share is gone.
+
+Data flow: a pack [N] is filled up to a round number of tokens, goes through the graph, and comes back as the hidden states
+[M, d] that predict the response tokens. The head, the values and the losses stay as they are. In bf16 the graph computes
+under autocast, whose casts are fused with the rest.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from appliance.errors import ConfigError
+from appliance.models.attention import attending
+from appliance.models.packing import Pack
+from appliance.models.precision import Precision
+
+ROUND = 64
+"""Tokens are filled up to a multiple of this: oneDNN makes a kernel of its own for every length."""
+
+
+class _Taken(torch.autograd.Function):
+    """x [n, c] at the rows `index` [m]. Its backward takes too, where torch's adds up: grad[`back`] [n] where `used` [n].
+
+    `back` names the one taken row that a row of x went to; `used` is 0 where there is none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, back: Tensor, used: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(back, used)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        back, used = ctx.saved_tensors
+        return grad.index_select(0, back) * used[:, None].to(grad.dtype), None, None, None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """`Packed` for tracing: tensors alone decide, so that one graph serves every length.
+
+    tokens [B, T] are the tokens' numbers, slots [N] their flat positions in it, bias [T, T] as of `causal_bias`; filled
+    [B * T] is 1 where a token stands, real [N] where a token is not there to round the number up.
+    """
+
+    tokens: Tensor
+    slots: Tensor
+    bias: Tensor
+    filled: Tensor
+    real: Tensor
+
+    @property
+    def width(self) -> int:
+        """T."""
+        return self.tokens.shape[1]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """As `Packed.attend`: query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
+        heads, dim = query.shape[1], query.shape[3]
+        q, k, v = (self._laid_out(x) for x in (query, key, value))  # [B, H, T, D]
+        if key.shape[1] != heads:
+            k, v = (x.repeat_interleave(heads // key.shape[1], dim=1) for x in (k, v))
+        scores = torch.matmul(q, k.transpose(-1, -2)).float() * (scaling or dim**-0.5) + self.bias
+        out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v).transpose(1, 2)  # [B, T, H, D]
+        rows = _Taken.apply(out.reshape(-1, heads * dim), self.slots, self.tokens.flatten(), self.filled)
+        return rows.view(1, -1, heads, dim)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        heads, dim = x.shape[1], x.shape[3]
+        rows = x[0].transpose(0, 1).reshape(-1, heads * dim)
+        cells = _Taken.apply(rows, self.tokens.flatten(), self.slots, self.real)
+        return cells.view(*self.tokens.shape, heads, dim).transpose(1, 2)
+
+
+class CompiledBody:
+    """Reads packs with one model. The first reading compiles: from ten seconds to a minute or two."""
+
+    def __init__(self, lm: PreTrainedModel, precision: Precision) -> None:
+        self.lm, self.bf16 = lm, precision.compute == "bf16"
+        self.graph = torch.compile(self._forward, fullgraph=True, dynamic=True)
+
+    def __call__(self, pack: Pack) -> Tensor:
+        """The hidden states [M, d], fp32, of the tokens that predict one. Differentiable.
+
+        With or without a gradient the same graph reads, so training and rollout see the same numbers. Raises ConfigError
+        where the model cannot be compiled.
+        """
+        layout, predicts = pack.layout, pack.predicts
+        count, wanted = len(pack.ids), len(predicts)
+        spare, unheard = -count % ROUND, -wanted % ROUND
+        ids, positions, slots = (F.pad(x, (0, spare)) for x in (pack.ids, pack.positions, layout.slots))
+        heard = ids.new_zeros(len(ids)).index_copy_(0, predicts, torch.arange(wanted))
+        used = layout.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
+        real = F.pad(layout.bias.new_ones(count), (0, spare))
+        traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
+        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), _told():
+            hidden: Tensor = self.graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used)
+        hidden = hidden[:wanted]
+        return hidden if torch.is_grad_enabled() else hidden.detach()
+
+    def _forward(
+        self, ids: Tensor, positions: Tensor, layout: Traced, predicts: Tensor, heard: Tensor, used: Tensor
+    ) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            output = self.lm.base_model(
+                input_ids=ids[None], position_ids=positions[None], use_cache=False, packed=layout
+            )
+        return _Taken.apply(output.last_hidden_state[0].float(), predicts, heard, used)
+
+
+def require_compiler() -> None:
+    """Builds a line of C++ as torch does. Raises ConfigError where that does not work: a run finds out before it loads."""
+    try:
+        torch.compile(_doubled, fullgraph=True)(torch.ones(8))
+    except Exception as error:
+        if not _from_compiler(error):
+            raise
+        raise ConfigError(
+            f"compile: true, but torch cannot build a program here ({_first_line(error)})",
+            "install a C++ compiler and Python's headers (apt-get install g++ python3-dev), or set compile: false",
+        ) from None
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return x * 2.0
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not _from_compiler(error):
+            raise
+        raise ConfigError(
+            f"compile: true, but torch cannot compile this model ({_first_line(error)})", "set compile: false"
+        ) from None
+
+
+def _from_compiler(error: Exception) -> bool:
+    """By name, since importing torch's compiler takes seconds that only a run that compiles should spend."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+@contextmanager
+def _each_size_apart() -> Iterator[None]:
+    """Two sizes that happen to be equal while the graph is made stay two sizes, or it would have to be made again."""
+    from torch.fx.experimental import _config
+
+    with _config.patch(use_duck_shape=False):
+        yield

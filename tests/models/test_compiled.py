@@ -1,0 +1,132 @@
+"""The compiled reading says what the plain one says: numbers, gradients, and clear words where it cannot be."""
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+from torch._inductor import config as inductor
+
+from appliance.errors import ConfigError
+from appliance.models.compiled import require_compiler
+from appliance.models.policy import Policy
+from appliance.models.precision import Precision
+
+PROMPTS, RESPONSES = [7, 1, 3, 5], [9, 4, 1, 6]
+OTHER = [2, 6, 4, 4, 1], [3, 8, 11, 2, 5]
+SHARED = [2, 2, 2], [5, 5, 5]  # as many prompt tokens as sequences with a token, and every row alike
+
+
+@pytest.fixture(scope="module")
+def compiler() -> None:
+    """Skips where nothing can be built: an image without g++, or a Python without its headers."""
+    try:
+        require_compiler()
+    except ConfigError as reason:
+        pytest.skip(str(reason))
+
+
+def read(policy: Policy, data) -> tuple[torch.Tensor, torch.Tensor]:
+    found = policy.read(*data, temperature=0.8)
+    assert found.values is not None
+    return found.logprobs, found.values
+
+
+def with_gradients(policy: Policy, data) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Log-probabilities and values, and the gradients of a weighted sum of them."""
+    logprobs, values = read(policy, data)
+    weights = torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)
+    (weights * logprobs + (weights * values).square()).sum().backward()
+    gradients = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
+    for p in policy.trainable().values():
+        p.grad = None
+    return [logprobs.detach(), values.detach()], gradients
+
+
+@pytest.fixture(scope="module")
+def pairs(folder_of, make_policy, compiler):
+    """pairs(architecture, train): two policies of the same weights, the second of them compiled; once a module."""
+    made = {}
+
+    def pair(architecture: str, train: str) -> tuple[Policy, Policy]:
+        if (architecture, train) not in made:
+            plain, compiled = (make_policy(folder_of(architecture), train) for _ in range(2))
+            compiled.compile()
+            made[architecture, train] = plain, compiled
+        return made[architecture, train]
+
+    return pair
+
+
+@pytest.mark.parametrize(("architecture", "train"), [("gpt2", "full"), ("gpt2", "lora"), ("llama", "full")])
+def test_the_numbers_and_gradients_are_those_of_the_plain_reading_at_every_length(
+    architecture, train, pairs, sequences, disturb
+):
+    plain, compiled = pairs(architecture, train)
+    for policy in (plain, compiled):
+        torch.manual_seed(0)
+        disturb(policy)
+    graphs = []
+    for lengths in ((PROMPTS, RESPONSES), OTHER, SHARED):
+        data = sequences(*lengths)
+        (expected, wanted), (found, got) = with_gradients(plain, data), with_gradients(compiled, data)
+        graphs.append(counters["stats"]["unique_graphs"])
+        for theirs, mine in zip(expected, found, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
+        assert got.keys() == wanted.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(got[name], gradient, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            compiled.read_reference(*data, temperature=0.8),
+            plain.read_reference(*data, temperature=0.8),
+            atol=2e-5,
+            rtol=0,
+        )
+    assert graphs[1] == graphs[2]  # the second and third lengths went through what the first had made
+
+
+def test_a_rollout_reads_the_same_numbers_as_training(pairs, sequences):
+    _, compiled = pairs("gpt2", "full")
+    data = sequences(PROMPTS, RESPONSES)
+    training = read(compiled, data)
+    with torch.no_grad():
+        rollout = read(compiled, data)
+    for mine, theirs in zip(rollout, training, strict=True):
+        assert not mine.requires_grad
+        assert theirs.requires_grad
+        assert torch.equal(mine, theirs)
+
+
+def test_in_bf16_it_stays_within_the_tolerance(folder_of, make_policy, sequences, compiler):
+    plain = make_policy(folder_of("gpt2"))
+    rounded = make_policy(folder_of("gpt2"))
+    rounded.precision = Precision(torch.device("cpu"), "bf16")
+    rounded.compile()
+    data = sequences(PROMPTS, RESPONSES)
+    with torch.no_grad():
+        gap = float((read(rounded, data)[0] - read(plain, data)[0]).abs().max())
+    assert 1e-5 < gap < 0.2  # bf16 keeps 8 bits, and these weights are large
+
+
+def test_what_is_not_compiled_is_refused(folder_of, make_policy):
+    top = make_policy(folder_of("gpt2"), "top_layers", top_layers=1)
+    with pytest.raises(ConfigError, match="trunk below the top layers"):
+        top.compile()
+    padded = make_policy(folder_of("gpt2"))
+    padded.use_padding()
+    with pytest.raises(ConfigError, match="read with padding"):
+        padded.compile()
+    elsewhere = make_policy(folder_of("gpt2"))
+    elsewhere.precision = Precision(torch.device("cuda"), "fp32")
+    with pytest.raises(ConfigError, match="the run is on the cuda"):
+        elsewhere.compile()
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(compiler):
+    torch.compiler.reset()
+    with (
+        inductor.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),
+        pytest.raises(ConfigError, match="cannot build a program") as raised,
+    ):
+        require_compiler()
+    torch.compiler.reset()
+    assert "g++" in raised.value.fix
+    require_compiler()
