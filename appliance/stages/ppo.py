@@ -14,7 +14,7 @@ import torch
 
 from appliance.config import PpoConfig
 from appliance.engines._choice import engine_name, make_engine
-from appliance.errors import RewardUnavailable, StoppedByUser
+from appliance.errors import ConfigError, RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
 from appliance.models.compiled import require_compiler
@@ -25,7 +25,7 @@ from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo import checkpoint
 from appliance.ppo.invariants import settle_reading
 from appliance.ppo.journal import Journal
-from appliance.ppo.loop import origin, train
+from appliance.ppo.loop import origin, save, train
 from appliance.ppo.loop import resume as go_back
 from appliance.ppo.pieces import Pieces, Stop
 from appliance.ppo.probe import probe
@@ -54,7 +54,7 @@ def run(
     with session(run) as stop, _to_be_resumed(run):
         began = time.perf_counter()
         precision = choose(config.device, config.compute)
-        if config.compile:
+        if config.compile and precision.device.type == "cpu":
             require_compiler()
         judges = judges_of(config, precision)
         asked = _train(config, run, precision, judges, stop, resume=resume)
@@ -109,7 +109,13 @@ def _train(
             if config.compile:
                 journal.notice("compiling the policy: from ten seconds to two minutes the first time")
             longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
-            probe(learner, longest, most, chunk=state.chunks.update)
+            try:
+                probe(learner, longest, most, chunk=state.chunks.update)
+            except ConfigError as error:
+                if not stop():
+                    raise
+                # Ctrl-C has ended the compiler at its work, too
+                raise StoppedByUser(str(save(pieces, state, run, unfinished))) from error
         train(pieces, state, run, journal, stop, unfinished=unfinished)
         fallback = getattr(pieces.engine, "fallback", None)
         if fallback:
