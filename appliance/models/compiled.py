@@ -99,7 +99,7 @@ class CompiledBody:
         used = layout.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
         real = F.pad(layout.bias.new_ones(count), (0, spare))
         traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
-        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), _told():
+        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), in_one_order(), _told():
             hidden: Tensor = self.graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used)
         hidden = hidden[:wanted]
         return hidden if torch.is_grad_enabled() else hidden.detach()
@@ -112,6 +112,24 @@ class CompiledBody:
                 input_ids=ids[None], position_ids=positions[None], use_cache=False, packed=layout
             )
         return _Taken.apply(output.last_hidden_state[0].float(), predicts, heard, used)
+
+
+@contextmanager
+def in_one_order() -> Iterator[None]:
+    """Inside, sums are made in one order, whatever thread comes first. The backward pass of a graph belongs inside, too.
+
+    Without it the gradient of an embedding is added up as the threads arrive, and no run could be repeated to the last bit.
+    """
+    from torch.utils import deterministic
+
+    before = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before[0])
+        deterministic.fill_uninitialized_memory = before[1]
 
 
 def require_compiler() -> None:

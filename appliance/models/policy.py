@@ -1,7 +1,7 @@
 """The policy, its reference and its critic behind one call: log-probabilities, entropies and values of responses."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from peft import PeftModel
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.compiled import CompiledBody
+from appliance.models.compiled import CompiledBody, in_one_order
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.packing import pack
 from appliance.models.precision import Precision
@@ -67,6 +67,12 @@ class Policy:
     def quantized(self) -> bool:
         """Whether the weights under the adapters are in 8 or 4 bits."""
         return bool(getattr(self.model.lm, "is_quantized", False))
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Forward and backward passes for training belong inside: the precision, and the same sums in every run."""
+        with self.precision.active(), in_one_order() if self.compiled else nullcontext():
+            yield
 
     @property
     def compiled(self) -> bool:

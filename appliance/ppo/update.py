@@ -157,7 +157,7 @@ def accumulate(
 def _microbatch(learner: Learner, part: Batch, tokens: int, *, kl_coef: float) -> tuple[Tensor, Tensor]:
     """Adds the gradient of these sequences' share of the minibatch's loss; returns SUMS [8] and the largest ratio."""
     config, rollout, mask = learner.config, part.rollout, part.mask
-    with learner.policy.precision.active():
+    with learner.policy.computing():
         read = learner.policy.read(
             rollout.prompts,
             rollout.responses,

@@ -32,9 +32,10 @@ def read(policy: Policy, data) -> tuple[torch.Tensor, torch.Tensor]:
 
 def with_gradients(policy: Policy, data) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """Log-probabilities and values, and the gradients of a weighted sum of them."""
-    logprobs, values = read(policy, data)
-    weights = torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)
-    (weights * logprobs + (weights * values).square()).sum().backward()
+    with policy.computing():
+        logprobs, values = read(policy, data)
+        weights = torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)
+        (weights * logprobs + (weights * values).square()).sum().backward()
     gradients = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
     for p in policy.trainable().values():
         p.grad = None
@@ -93,6 +94,26 @@ def test_a_rollout_reads_the_same_numbers_as_training(pairs, sequences):
         assert not mine.requires_grad
         assert theirs.requires_grad
         assert torch.equal(mine, theirs)
+
+
+@pytest.fixture
+def two_threads():
+    """As on most machines; the tests have one."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_with_several_threads_a_gradient_is_the_same_every_time(
+    folder_of, make_policy, sequences, compiler, two_threads
+):
+    policy = make_policy(folder_of("gpt2"))
+    policy.compile()
+    data = sequences([8] * 128, [24] * 128)  # enough for both threads, and every embedding is met about forty times
+    gradients = [with_gradients(policy, data)[1] for _ in range(8)]
+    for again in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            assert torch.equal(again[name], gradient), name
 
 
 def test_in_bf16_it_stays_within_the_tolerance(folder_of, make_policy, sequences, compiler):
