@@ -253,3 +253,14 @@ class PpoConfig(StageConfig):
         if self.scores.missing_eos != "off" and not self.sampling.stop_at_eos:
             raise ValueError("scores.missing_eos goes with sampling.stop_at_eos: true. Set it, or missing_eos: off")
         return self
+
+    @model_validator(mode="after")
+    def _compiles_on_a_cpu(self) -> "PpoConfig":
+        if self.compile and self.device == "cuda":
+            raise ValueError("compile: true is for a CPU. Set compile: false, or device: cpu")
+        if self.compile and self.policy.train == "top_layers":
+            raise ValueError(
+                "compile: true goes with policy.train: full or lora; of top_layers the trunk is run only once. "
+                "Set one of them, or compile: false"
+            )
+        return self

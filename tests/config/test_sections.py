@@ -139,6 +139,8 @@ PPO = {"policy": {"model": "gpt2"}, "reward": {"source": "length"}, "prompts": {
         {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "drop"}},
         {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "replace"}},
         {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "subtract"}},
+        {"compile": True, "device": "cuda"},
+        {"compile": True, "policy": {"model": "gpt2", "train": "top_layers"}},
     ],
 )
 def test_numbers_that_would_end_the_run_later_are_refused(values):
