@@ -68,9 +68,8 @@ def run(settings: Settings, *, host: str, port: int, prefix: str = "", proxy: st
 def _listen(host: str, port: int) -> socket.socket:
     """The bound socket. Raises ConfigError when the address is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # named, else asyncio leaves Nagle on: 40 ms each
+    # with the protocol named, asyncio turns Nagle's algorithm off; else every answer waits 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

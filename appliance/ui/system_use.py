@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,13 +46,12 @@ def gpus_text(devices: list[dict[str, Any]]) -> str:
 
 def gpus(desk: Desk) -> str:
     """The GPUs now; asked of the driver once in three seconds for all pages."""
-    kept = desk.signs.get("gpus")
-    if isinstance(kept, tuple) and time.monotonic() - kept[0] < strip.PERIOD_S:
-        return kept[1]
+    return str(desk.shared("gpus", strip.PERIOD_S, _read_gpus))
+
+
+def _read_gpus() -> str:
     with nvml.session() as opened:
-        said = "" if opened["error"] else gpus_text(nvml.devices(nvml.LIVE))
-    desk.signs["gpus"] = (time.monotonic(), said)
-    return said
+        return "" if opened["error"] else gpus_text(nvml.devices(nvml.LIVE))
 
 
 def part_of(place: tuple[str, ...]) -> str:
@@ -132,11 +130,7 @@ def build(context: Context) -> None:
 
     @allowed(ADMIN, quiet=True)
     def counted(member: Member) -> str:
-        kept = desk.signs.get("sizes")
-        if not isinstance(kept, tuple) or time.monotonic() - kept[0] > KEPT_S:
-            kept = (time.monotonic(), sizes(store.data))
-            desk.signs["sizes"] = kept
-        return disk_text(kept[1])
+        return disk_text(desk.shared("sizes", KEPT_S, lambda: sizes(store.data)))
 
     @allowed(ADMIN, quiet=True)
     def versions(member: Member) -> Any:
