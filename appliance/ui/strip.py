@@ -106,7 +106,7 @@ def view(status: Status) -> str:
     words = WORDS[status.state]
     if status.run_id is not None:
         parts.append(f'<strong class="run">{html.escape(status.name)}</strong>')
-        if status.state == "starting" and status.phase:
+        if status.state == "starting" and status.phase not in ("", "starting"):
             words += f": {status.phase}"
     parts.append(f'<span class="state">{html.escape(words)}</span>')
     if status.run_id is not None and status.steps:

@@ -108,6 +108,10 @@ def test_words_from_the_store_are_escaped():
     assert "Starting: &lt;script&gt;" in shown
 
 
+def test_a_run_whose_phase_is_its_state_says_it_once():
+    assert ">Starting</span>" in strip.view(strip.Status("starting", 1, "a", phase="starting"))
+
+
 def test_every_state_of_a_run_has_words():
     from appliance.store.schema import STATES
 
