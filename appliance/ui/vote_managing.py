@@ -55,8 +55,8 @@ def build(context: Context, batch: gr.Dropdown) -> None:
         make = gr.Button("Make the voting", variant="primary", elem_id="vote-new-make")
 
     @allowed(*MANAGERS, quiet=True)
-    def draw(member: Member, wanted: int | None) -> list[Any]:
-        return [*_results(context, wanted), _run_choices(context)]
+    def draw(member: Member, wanted: int | None, chosen: int | None) -> list[Any]:
+        return [*_results(context, wanted), _run_choices(context, chosen)]
 
     @allowed(*MANAGERS)
     def create(member: Member, run_id: int | None, title: str, how: str, limit: float, guide: str) -> Any:
@@ -85,8 +85,8 @@ def build(context: Context, batch: gr.Dropdown) -> None:
             gr.Info("Closed. Its votes stay.")
 
     everything = [said, table, rater, run]
-    context.draw(draw, inputs=batch, outputs=everything, every_s=10)
-    results_box.expand(draw, batch, everything, **SILENT)
+    context.draw(draw, inputs=[batch, run], outputs=everything, every_s=10)
+    results_box.expand(draw, [batch, run], everything, **SILENT)
     context.after(make.click(create, [run, name, mode, most, guideline], batch))
     context.after(leave.click(turn, [batch, rater], None))
     context.after(close.click(end, batch, None))
@@ -109,9 +109,11 @@ def _batch_choices(context: Context) -> list[tuple[str, int]]:
     return [(one.name, one.id) for one in vote_batches.batches(context.store, open_only=True)]
 
 
-def _run_choices(context: Context) -> gr.Dropdown:
+def _run_choices(context: Context, chosen: int | None) -> gr.Dropdown:
+    """The finished runs, newest first; the newest is chosen where none is yet."""
     done = [run for run in runs.list_runs(context.store, states=("done",)) if run.stage == "ppo"]
-    return gr.Dropdown([(f"{run.name} (run {run.id})", run.id) for run in done])
+    choices = [(f"{run.name} (run {run.id})", run.id) for run in done]
+    return gr.Dropdown(choices, value=done[0].id) if done and chosen is None else gr.Dropdown(choices)
 
 
 def new_batch(context: Context, run_id: int | None, name: str, mode: str, limit: int, guideline: str) -> int:
