@@ -31,7 +31,9 @@ from transformers import (
 )
 
 from appliance.config import PpoConfig
+from appliance.errors import ConfigError
 from appliance.models.build import build_policy
+from appliance.models.compiled import require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 from appliance.ppo.memory import ChunkSize
@@ -245,3 +247,12 @@ def make_batch(chunk: Callable[..., ChunkSize]) -> Callable[..., Batch]:
         return Batch(rollout, torch.randn(len(mask), generator=generator), *noise, mask)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skips where nothing can be built: an image without g++, or a Python without its headers."""
+    try:
+        require_compiler()
+    except ConfigError as reason:
+        pytest.skip(str(reason))

@@ -92,7 +92,7 @@ class Packed:
         if query.device.type == "cpu" and (self.width <= SHORT or not _fused(query)):
             return _ShortAttention.apply(query, key, value, self, scaling or query.shape[-1] ** -0.5)
         query, key, value = (self._unpack(x) for x in (query, key, value))  # [B, H, T, D]
-        key, value = _repeat_heads(key, query), _repeat_heads(value, query)
+        key, value = repeat_heads(key, query), repeat_heads(value, query)
         out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         flat = out.transpose(1, 2).reshape(self.sequences * self.width, -1)
         return flat.index_select(0, self.slots).view(1, len(self.slots), *out.shape[1::2])
@@ -194,7 +194,7 @@ class Decoding:
         """Attention of the new tokens over the cache. query [B, H, 1, D], key and value [B, Hkv, 1, D] -> [B, 1, H, D]."""
         self.cache.write(layer, self.cache_slots, key[:, :, 0], value[:, :, 0])
         keys, values = self.cache.read(layer, self.width)
-        keys, values = _repeat_heads(keys, query), _repeat_heads(values, query)
+        keys, values = repeat_heads(keys, query), repeat_heads(values, query)
         if _fused(query):
             out = F.scaled_dot_product_attention(query, keys, values, attn_mask=self.visible, scale=scaling)
         else:
@@ -208,7 +208,8 @@ def causal_bias(width: int, device: torch.device) -> Tensor:
     return torch.full((width, width), -torch.inf, device=device).triu(1)
 
 
-def _repeat_heads(shared: Tensor, query: Tensor) -> Tensor:
+def repeat_heads(shared: Tensor, query: Tensor) -> Tensor:
+    """Keys or values `shared` [B, Hkv, T, D] as [B, H, T, D], each for the query heads that share it; query has H of them."""
     times = query.shape[1] // shared.shape[1]
     return shared if times == 1 else shared.repeat_interleave(times, dim=1)
 

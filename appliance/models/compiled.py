@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.attention import attending
+from appliance.models.attention import attending, repeat_heads
 from appliance.models.packing import Pack
 from appliance.models.precision import Precision
 
@@ -63,9 +63,7 @@ class Traced:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """As `Packed.attend`: query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
         heads, dim = query.shape[1], query.shape[3]
-        q, k, v = (self._laid_out(x) for x in (query, key, value))  # [B, H, T, D]
-        if key.shape[1] != heads:
-            k, v = (x.repeat_interleave(heads // key.shape[1], dim=1) for x in (k, v))
+        q, k, v = (repeat_heads(self._laid_out(x), query) for x in (query, key, value))  # [B, H, T, D]
         scores = torch.matmul(q, k.transpose(-1, -2)).float() * (scaling or dim**-0.5) + self.bias
         out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v).transpose(1, 2)  # [B, T, H, D]
         rows = _Taken.apply(out.reshape(-1, heads * dim), self.slots, self.tokens.flatten(), self.filled)
@@ -99,7 +97,8 @@ class CompiledBody:
         used = layout.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
         real = F.pad(layout.bias.new_ones(count), (0, spare))
         traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
-        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), in_one_order(), _told():
+        told = _told("torch cannot compile this model", "set compile: false")
+        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), in_one_order(), told:
             hidden: Tensor = self.graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used)
         hidden = hidden[:wanted]
         return hidden if torch.is_grad_enabled() else hidden.detach()
@@ -134,15 +133,9 @@ def in_one_order() -> Iterator[None]:
 
 def require_compiler() -> None:
     """Builds a line of C++ as torch does. Raises ConfigError where that does not work: a run finds out before it loads."""
-    try:
+    fix = "install a C++ compiler and Python's headers (apt-get install g++ python3-dev), or set compile: false"
+    with _told("torch cannot build a program here", fix):
         torch.compile(_doubled, fullgraph=True)(torch.ones(8))
-    except Exception as error:
-        if not _from_compiler(error):
-            raise
-        raise ConfigError(
-            f"compile: true, but torch cannot build a program here ({_first_line(error)})",
-            "install a C++ compiler and Python's headers (apt-get install g++ python3-dev), or set compile: false",
-        ) from None
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -150,15 +143,14 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(what: str, fix: str) -> Iterator[None]:
+    """Turns an error of torch's compiler into a ConfigError with this `fix`."""
     try:
         yield
     except Exception as error:
         if not _from_compiler(error):
             raise
-        raise ConfigError(
-            f"compile: true, but torch cannot compile this model ({_first_line(error)})", "set compile: false"
-        ) from None
+        raise ConfigError(f"compile: true, but {what} ({_first_line(error)})", fix) from None
 
 
 def _from_compiler(error: Exception) -> bool:

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from appliance.errors import ConfigError
-from appliance.models.compiled import require_compiler
-
 KILLED = -9
 
 POINTS: dict[str, tuple[str, str, int]] = {
@@ -106,11 +103,7 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(train, whole, 
     assert check(appliance, config, tmp_path / "run", kills) == expected
 
 
-def test_a_compiled_run_ends_as_if_nothing_had_been_too(tiny_values, appliance, tmp_path):
-    try:
-        require_compiler()
-    except ConfigError as reason:
-        pytest.skip(str(reason))
+def test_a_compiled_run_ends_as_if_nothing_had_been_too(compiler, tiny_values, appliance, tmp_path):
     config = tmp_path / "compiled.yaml"
     config.write_text(yaml.safe_dump(tiny_values(compile=True)))
     ended = appliance("train", "ppo", "--config", str(config), "--run-dir", str(tmp_path / "whole"))

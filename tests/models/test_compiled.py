@@ -15,15 +15,6 @@ OTHER = [2, 6, 4, 4, 1], [3, 8, 11, 2, 5]
 SHARED = [2, 2, 2], [5, 5, 5]  # as many prompt tokens as sequences with a token, and every row alike
 
 
-@pytest.fixture(scope="module")
-def compiler() -> None:
-    """Skips where nothing can be built: an image without g++, or a Python without its headers."""
-    try:
-        require_compiler()
-    except ConfigError as reason:
-        pytest.skip(str(reason))
-
-
 def read(policy: Policy, data) -> tuple[torch.Tensor, torch.Tensor]:
     found = policy.read(*data, temperature=0.8)
     assert found.values is not None
