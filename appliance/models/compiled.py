@@ -1,11 +1,12 @@
-"""A model's body as one graph compiled by torch, for a CPU: elementwise work is fused and Python's share is gone.
+"""A model as one graph compiled by torch, for a CPU: elementwise work is fused and Python's share is gone.
 
-Data flow: a pack [N] is filled up to a round number of tokens, goes through the graph, and comes back as the hidden states
-[M, d] that predict the response tokens. The head, the values and the losses stay as they are. In bf16 the graph computes
-under autocast, whose casts are fused with the rest.
+Data flow: a pack [N] is filled up to a round number of tokens, goes through the graph, and comes back as what the model
+says of the M response tokens: hidden states [M, d], log-probabilities and entropies [M]. Where the logits are too many to
+be held at once, the graph ends at the hidden states. The values and the losses stay as they are. In bf16 the body computes
+under autocast, whose casts are fused with the rest; the logits are fp32, rounded only as inputs of their product.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from appliance.models.precision import Precision
 
 ROUND = 64
 """Tokens are filled up to a multiple of this: oneDNN makes a kernel of its own for every length."""
+
+OPTIONS = {"cpp.use_decompose_tanh": True}
+"""GELU's tanh by way of exp: torch's own kernel for it takes four times as long."""
 
 
 class _Taken(torch.autograd.Function):
@@ -76,19 +80,31 @@ class Traced:
         return cells.view(*self.tokens.shape, heads, dim).transpose(1, 2)
 
 
-class CompiledBody:
+class CompiledModel:
     """Reads packs with one model. The first reading compiles: from ten seconds to a minute or two."""
 
-    def __init__(self, lm: PreTrainedModel, precision: Precision) -> None:
-        self.lm, self.bf16 = lm, precision.compute == "bf16"
-        self.graph = torch.compile(self._forward, fullgraph=True, dynamic=True)
+    def __init__(self, lm: PreTrainedModel, precision: Precision, *, learn_entropy: bool) -> None:
+        """With `learn_entropy` the entropies have a gradient too."""
+        self.lm, self.bf16, self.learn_entropy = lm, precision.compute == "bf16", learn_entropy
+        self._hidden_graph, self._whole_graph = (
+            torch.compile(part, fullgraph=True, dynamic=True, options=OPTIONS) for part in (self._hidden, self._whole)
+        )
 
-    def __call__(self, pack: Pack) -> Tensor:
+    def hidden(self, pack: Pack) -> Tensor:
         """The hidden states [M, d], fp32, of the tokens that predict one. Differentiable.
 
         With or without a gradient the same graph reads, so training and rollout see the same numbers. Raises ConfigError
         where the model cannot be compiled.
         """
+        return self._run(self._hidden_graph, pack)[0]
+
+    def whole(self, pack: Pack, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """`hidden` with `token_logprobs` of it: hidden [M, d], logprobs [M], entropy [M]."""
+        targets = F.pad(pack.targets, (0, -len(pack.targets) % ROUND))
+        hidden, logprobs, entropy = self._run(self._whole_graph, pack, targets, temperature)
+        return hidden, logprobs, entropy
+
+    def _run(self, graph: Callable[..., tuple[Tensor, ...]], pack: Pack, *others: Tensor | float) -> list[Tensor]:
         layout, predicts = pack.layout, pack.predicts
         count, wanted = len(pack.ids), len(predicts)
         spare, unheard = -count % ROUND, -wanted % ROUND
@@ -99,18 +115,48 @@ class CompiledBody:
         traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
         told = _told("torch cannot compile this model", "set compile: false")
         with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), in_one_order(), told:
-            hidden: Tensor = self.graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used)
-        hidden = hidden[:wanted]
-        return hidden if torch.is_grad_enabled() else hidden.detach()
+            found = graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used, *others)
+        return [x[:wanted] if torch.is_grad_enabled() else x[:wanted].detach() for x in found]
 
-    def _forward(
+    def _hidden(
         self, ids: Tensor, positions: Tensor, layout: Traced, predicts: Tensor, heard: Tensor, used: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor]:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             output = self.lm.base_model(
                 input_ids=ids[None], position_ids=positions[None], use_cache=False, packed=layout
             )
-        return _Taken.apply(output.last_hidden_state[0].float(), predicts, heard, used)
+        return (_Taken.apply(output.last_hidden_state[0].float(), predicts, heard, used),)
+
+    def _whole(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        layout: Traced,
+        predicts: Tensor,
+        heard: Tensor,
+        used: Tensor,
+        targets: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        (hidden,) = self._hidden(ids, positions, layout, predicts, heard, used)
+        logits = self.lm.get_output_embeddings()(hidden).float()
+        scaled = logits / temperature if temperature != 1.0 else logits
+        return hidden, *_of_logits(scaled, targets, self.learn_entropy)
+
+
+def _of_logits(logits: Tensor, targets: Tensor, learn_entropy: bool) -> tuple[Tensor, Tensor]:
+    """`token_logprobs` in a form that is fused well: one exp, and no gather, whose gradient would be a slow scatter."""
+    columns = torch.arange(logits.shape[1], dtype=torch.int32)
+    largest = logits.detach().amax(dim=-1, keepdim=True)  # [M, 1]
+    shifted = logits - largest
+    powers = shifted.exp()
+    total = powers.sum(dim=-1)  # [M]
+    chosen = torch.where(columns == targets[:, None].int(), shifted, 0.0).sum(dim=-1)
+    if not learn_entropy:
+        shifted, powers = shifted.detach(), powers.detach()
+    expected = (powers * shifted).sum(dim=-1) / total
+    entropy = total.log() - expected
+    return chosen - total.log(), entropy if learn_entropy else entropy.detach()
 
 
 @contextmanager
@@ -164,8 +210,13 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _each_size_apart() -> Iterator[None]:
-    """Two sizes that happen to be equal while the graph is made stay two sizes, or it would have to be made again."""
+    """Two sizes that happen to be equal while the graph is made stay two sizes, or it would have to be made again.
+
+    A number that is no size, the temperature, is written into the graph. Torch counts the graphs of a process together,
+    whatever model they are of, and would give up at the ninth.
+    """
+    from torch._dynamo import config
     from torch.fx.experimental import _config
 
-    with _config.patch(use_duck_shape=False):
+    with _config.patch(use_duck_shape=False), config.patch(specialize_float=True, recompile_limit=64):
         yield

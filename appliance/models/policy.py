@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.compiled import CompiledBody, in_one_order
+from appliance.models.compiled import CompiledModel, in_one_order
 from appliance.models.critic import SeparateCritic, ValueHead
 from appliance.models.packing import pack
 from appliance.models.precision import Precision
@@ -83,8 +83,11 @@ class Policy:
         """Read through the models' own padded forward from now on: for attention that the packed layout cannot do."""
         self.model.packs = self.reference.packs = False
 
-    def compile(self) -> None:
-        """Read through compiled graphs from now on, on a CPU. Raises ConfigError where that cannot be."""
+    def compile(self, *, learn_entropy: bool = False) -> None:
+        """Read through compiled graphs from now on, on a CPU. Raises ConfigError where that cannot be.
+
+        Without `learn_entropy` the entropies that `read` returns have no gradient.
+        """
         name = type(self.model.lm).__name__
         reasons = {
             f"the run is on the {self.device.type}": self.device.type != "cpu",
@@ -95,7 +98,7 @@ class Policy:
         if reason is not None:
             raise ConfigError(f"compile: true, but {reason}, and what is compiled is not", "set compile: false")
         for model in {self.model, self.reference}:
-            model.compiled = CompiledBody(model.lm, self.precision)
+            model.compiled = CompiledModel(model.lm, self.precision, learn_entropy=learn_entropy)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Every parameter that the optimizer moves, by a name that is the same in each session."""

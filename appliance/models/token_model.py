@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from appliance.models.attention import attending
-from appliance.models.compiled import CompiledBody
+from appliance.models.compiled import CompiledModel
 from appliance.models.packing import Pack
-from appliance.ppo.logprobs import head_logprobs, token_logprobs
+from appliance.ppo.logprobs import CHUNK_BYTES, head_logprobs, token_logprobs
 from appliance.ppo.types import Generation, Prompts, mask_from_lengths
 
 
@@ -34,10 +34,12 @@ class TokenModel:
         self.head: nn.Module = lm.get_output_embeddings()
         self.vocabulary: int = lm.config.get_text_config().vocab_size
         self.packs = True
-        self.compiled: CompiledBody | None = None
+        self.compiled: CompiledModel | None = None
 
     def packed(self, pack: Pack, *, temperature: float, with_entropy: bool) -> Reading:
         """Read the real tokens only, without padding."""
+        if self.compiled is not None and len(pack.targets) * self.vocabulary * 4 <= CHUNK_BYTES:
+            return Reading(*self.compiled.whole(pack, temperature))
         hidden = self._hidden(pack)
         logprobs, entropy = head_logprobs(
             self.head,
@@ -51,7 +53,7 @@ class TokenModel:
 
     def _hidden(self, pack: Pack) -> Tensor:
         if self.compiled is not None:
-            return self.compiled(pack)
+            return self.compiled.hidden(pack)
         with attending(self.lm, pack.layout):
             output = self.body(input_ids=pack.ids[None], position_ids=pack.positions[None], use_cache=False)
         return output.last_hidden_state[0].index_select(0, pack.predicts)  # [M, d]

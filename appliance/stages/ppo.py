@@ -89,7 +89,7 @@ def _train(
         journal = Journal(run, steps, shown, tracker)
         problem = settle_reading(policy, sets.train, config.sampling.response_tokens.high)
         if config.compile:
-            policy.compile()
+            policy.compile(learn_entropy=config.ppo.entropy_coef > 0)
         learner = make_learner(policy, config)
         state = new_state(config, sets.train, journal.notice)
         pieces = Pieces(

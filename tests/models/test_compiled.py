@@ -6,6 +6,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
 from appliance.errors import ConfigError
+from appliance.models import token_model
 from appliance.models.compiled import in_one_order, require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
@@ -85,6 +86,47 @@ def test_a_rollout_reads_the_same_numbers_as_training(pairs, sequences):
         assert not mine.requires_grad
         assert theirs.requires_grad
         assert torch.equal(mine, theirs)
+
+
+def test_logits_that_are_too_many_stay_out_of_the_graph(pairs, sequences, monkeypatch):
+    _, compiled = pairs("gpt2", "full")
+    data = sequences(PROMPTS, RESPONSES)
+    whole, gradients = with_gradients(compiled, data)
+    monkeypatch.setattr(token_model, "CHUNK_BYTES", 4)
+    graphs = []
+    monkeypatch.setattr(compiled.model.compiled, "_whole_graph", graphs.append)
+    chunked, others = with_gradients(compiled, data)
+    assert graphs == []
+    for mine, theirs in zip(chunked, whole, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_entropies_have_a_gradient_where_they_are_learned_from(
+    temperature, folder_of, make_policy, sequences, disturb, compiler
+):
+    policies = [make_policy(folder_of("gpt2")) for _ in range(3)]
+    policies[1].compile(learn_entropy=True)
+    policies[2].compile()
+    entropies, gradients = [], []
+    for policy in policies:
+        torch.manual_seed(0)
+        disturb(policy)
+        with policy.computing():
+            found = policy.read(*sequences(*OTHER), temperature=temperature, with_entropy=True)
+            entropies.append(found.entropy)
+            (found.entropy.sum() + 0.3 * found.logprobs.sum()).backward()
+        gradients.append({name: p.grad for name, p in policy.trainable().items() if p.grad is not None})
+    for entropy in entropies[1:]:
+        torch.testing.assert_close(entropy, entropies[0], atol=2e-5, rtol=0)
+    assert not entropies[2].requires_grad
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=2e-4, rtol=1e-3)
+    assert not torch.allclose(
+        gradients[2]["policy.transformer.wte.weight"], gradients[0]["policy.transformer.wte.weight"]
+    )
 
 
 @pytest.fixture
