@@ -256,3 +256,16 @@ def compiler() -> None:
         require_compiler()
     except ConfigError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def disturb() -> Callable[[Policy], None]:
+    """disturb(policy): every trainable weight moves by about 0.1, as after some optimizer steps."""
+
+    def move(policy: Policy) -> None:
+        generator = torch.Generator().manual_seed(17)
+        with torch.no_grad():
+            for parameter in policy.trainable().values():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+    return move

@@ -263,4 +263,6 @@ class PpoConfig(StageConfig):
                 "compile: true goes with policy.train: full or lora; of top_layers the trunk is run only once. "
                 "Set one of them, or compile: false"
             )
+        if self.sampling.engine == "compiled" and not self.compile:
+            raise ValueError("sampling.engine: compiled needs compile: true. Set it, or engine: auto")
         return self

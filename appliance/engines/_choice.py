@@ -9,17 +9,17 @@ from appliance.ppo.types import Engine
 
 
 def engine_name(policy: Policy, wanted: str) -> str:
-    """`wanted`, or for auto: cuda_graph on a GPU and eager on a CPU; plain where the policy cannot be read packed.
+    """`wanted`, or for auto: cuda_graph on a GPU, eager on a CPU, or compiled; plain where the policy cannot be read packed.
 
     Weights in 8 or 4 bits are never decoded from a graph: what they are unpacked into would be captured with it.
     """
     if not policy.packs:
         return "plain"
-    if policy.quantized and wanted in ("auto", "cuda_graph"):
+    if policy.quantized and wanted in ("auto", "cuda_graph", "compiled"):
         return "eager"
-    if wanted != "auto":
-        return wanted
-    return "cuda_graph" if policy.device.type == "cuda" else "eager"
+    if wanted in ("auto", "compiled"):  # a report reads the policies of a compiled run anew, and does not compile them
+        return "compiled" if policy.compiled else "cuda_graph" if policy.device.type == "cuda" else "eager"
+    return wanted
 
 
 def make_engine(policy: Policy, options: config.Sampling, stop_ids: tuple[int, ...]) -> Engine:

@@ -18,22 +18,15 @@ class StaticCache(KvCache):
 
     def __init__(self, rows: int, tokens: int, like: KvCache, dtype: torch.dtype | None) -> None:
         super().__init__(rows, tokens)
-        for layer, (keys, values, heads) in like.layers.items():
-            pair = [x.new_zeros(rows * tokens, x.shape[1], dtype=dtype or x.dtype) for x in (keys, values)]
-            self.layers[layer] = (pair[0], pair[1], heads)
-
-    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
-        """Store key and value [N, Hkv, D] at the flat positions `slots` [N] (row * T + column)."""
-        keys, values, _ = self.layers[layer]
-        keys.index_copy_(0, slots, key.reshape(key.shape[0], -1).to(keys.dtype))
-        values.index_copy_(0, slots, value.reshape(value.shape[0], -1).to(values.dtype))
+        for layer, pair in like.layers.items():
+            keys, values = (x.new_zeros(rows, tokens, *x.shape[2:], dtype=dtype or x.dtype) for x in pair)
+            self.layers[layer] = (keys, values)
 
     def take(self, prefilled: KvCache) -> None:
         """Copy the keys and values of a smaller cache to the first rows and columns. What lies behind is never seen."""
-        source, target = (prefilled.sequences, prefilled.tokens, -1), (self.sequences, self.tokens, -1)
         for layer, pair in prefilled.layers.items():
-            for mine, given in zip(self.layers[layer][:2], pair[:2], strict=True):
-                mine.view(target)[: prefilled.sequences, : prefilled.tokens].copy_(given.view(source))
+            for mine, given in zip(self.layers[layer], pair, strict=True):
+                mine[: prefilled.sequences, : prefilled.tokens].copy_(given)
 
 
 class Decoder:

@@ -33,7 +33,7 @@ class EagerEngine:
         ended = torch.zeros(total, dtype=torch.bool, device=device)
         rows = torch.arange(total, device=device)  # which prompt each row of the batch continues
         alive = torch.ones(total, dtype=torch.bool, device=device)
-        cache, hidden = prefill(self.policy, prompts, prompts.ids.shape[1] + width)
+        cache, hidden = self._begin(prompts, prompts.ids.shape[1] + width)
         for t in range(width):
             tokens, token_logprobs = draw(model.head(hidden), uniforms[rows, t], self.sampling)
             now = rows[alive]
@@ -50,8 +50,14 @@ class EagerEngine:
                 index = alive.long().argsort(descending=True, stable=True)[:kept].sort().values
                 cache.keep(index)
                 rows, tokens, alive = rows[index], tokens[index], alive[index]
-            hidden = decode(self.policy, cache, tokens, prompts.lengths[rows] + t, prompts.ids.shape[1] + t + 1)
+            hidden = self._go_on(cache, tokens, prompts.lengths[rows] + t, prompts.ids.shape[1] + t + 1)
         return Generation(ids, lengths, ended, logprobs)
+
+    def _begin(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
+        return prefill(self.policy, prompts, tokens)
+
+    def _go_on(self, cache: KvCache, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
+        return decode(self.policy, cache, tokens, columns, width)
 
 
 def prefill(policy: Policy, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:

@@ -40,33 +40,34 @@ class Layout(Protocol):
 
 
 class KvCache:
-    """Keys and values of B sequences of at most T tokens, each sequence from column 0; one [B * T, Hkv * D] a layer."""
+    """Keys and values of B sequences of at most T tokens, each sequence from column 0: per layer a pair [B, T, Hkv, D]."""
 
     def __init__(self, sequences: int, tokens: int) -> None:
         self.sequences, self.tokens = sequences, tokens
-        self.layers: dict[int, tuple[Tensor, Tensor, int]] = {}
+        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
         """Store key and value [N, Hkv, D] at the flat positions `slots` [N] (row * T + column)."""
         if layer not in self.layers:
-            size = (self.sequences * self.tokens, key.shape[1] * key.shape[2])
-            self.layers[layer] = (key.new_zeros(size), value.new_zeros(size), key.shape[1])
-        keys, values, _ = self.layers[layer]
-        keys.index_copy_(0, slots, key.reshape(key.shape[0], -1))
-        values.index_copy_(0, slots, value.reshape(value.shape[0], -1))
+            size = (self.sequences, self.tokens, *key.shape[1:])
+            self.layers[layer] = (key.new_zeros(size), value.new_zeros(size))
+        for cached, new in zip(self.layers[layer], (key, value), strict=True):
+            rows = new.reshape(len(new), -1).to(cached.dtype)
+            cached.view(-1, rows.shape[1]).index_copy_(0, slots, rows)
 
     def read(self, layer: int, width: int) -> tuple[Tensor, Tensor]:
         """Keys and values of the first `width` columns, [B, Hkv, width, D] each."""
-        keys, values, heads = self.layers[layer]
-        shape = (self.sequences, self.tokens, heads, -1)
-        return keys.view(shape)[:, :width].transpose(1, 2), values.view(shape)[:, :width].transpose(1, 2)
+        keys, values = self.layers[layer]
+        return keys[:, :width].transpose(1, 2), values[:, :width].transpose(1, 2)
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Hold everything in `dtype` from now on."""
+        self.layers = {layer: (keys.to(dtype), values.to(dtype)) for layer, (keys, values) in self.layers.items()}
 
     def keep(self, rows: Tensor) -> None:
         """Drop every sequence but `rows` [b]."""
-        for layer, (keys, values, heads) in self.layers.items():
-            shape = (self.sequences, self.tokens, keys.shape[1])
-            picked = [x.view(shape).index_select(0, rows).view(-1, keys.shape[1]) for x in (keys, values)]
-            self.layers[layer] = (picked[0], picked[1], heads)
+        for layer, (keys, values) in self.layers.items():
+            self.layers[layer] = (keys.index_select(0, rows), values.index_select(0, rows))
         self.sequences = len(rows)
 
 

@@ -80,15 +80,33 @@ class Traced:
         return cells.view(*self.tokens.shape, heads, dim).transpose(1, 2)
 
 
+class Graph:
+    """A function compiled whole, for tensors of any size; numbers among its arguments are written into the graph.
+
+    Torch counts the graphs of a process together, whatever they are of, and would give up at the ninth. Two sizes that
+    happen to be equal while the graph is made stay two sizes, or it would have to be made again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._compiled = torch.compile(function, fullgraph=True, dynamic=True, options=OPTIONS)
+
+    def __call__(self, *given: Any) -> Any:
+        """What the function returns. Raises ConfigError where it cannot be compiled."""
+        from torch._dynamo import config
+        from torch.fx.experimental import _config
+
+        sizes, others = _config.patch(use_duck_shape=False), config.patch(specialize_float=True, recompile_limit=64)
+        with sizes, others, _told("torch cannot compile this model", "set compile: false"):
+            return self._compiled(*given)
+
+
 class CompiledModel:
     """Reads packs with one model. The first reading compiles: from ten seconds to a minute or two."""
 
     def __init__(self, lm: PreTrainedModel, precision: Precision, *, learn_entropy: bool) -> None:
         """With `learn_entropy` the entropies have a gradient too."""
         self.lm, self.bf16, self.learn_entropy = lm, precision.compute == "bf16", learn_entropy
-        self._hidden_graph, self._whole_graph = (
-            torch.compile(part, fullgraph=True, dynamic=True, options=OPTIONS) for part in (self._hidden, self._whole)
-        )
+        self._hidden_graph, self._whole_graph = Graph(self._hidden), Graph(self._whole)
 
     def hidden(self, pack: Pack) -> Tensor:
         """The hidden states [M, d], fp32, of the tokens that predict one. Differentiable.
@@ -104,7 +122,7 @@ class CompiledModel:
         hidden, logprobs, entropy = self._run(self._whole_graph, pack, targets, temperature)
         return hidden, logprobs, entropy
 
-    def _run(self, graph: Callable[..., tuple[Tensor, ...]], pack: Pack, *others: Tensor | float) -> list[Tensor]:
+    def _run(self, graph: Graph, pack: Pack, *others: Tensor | float) -> list[Tensor]:
         layout, predicts = pack.layout, pack.predicts
         count, wanted = len(pack.ids), len(predicts)
         spare, unheard = -count % ROUND, -wanted % ROUND
@@ -113,8 +131,7 @@ class CompiledModel:
         used = layout.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
         real = F.pad(layout.bias.new_ones(count), (0, spare))
         traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
-        told = _told("torch cannot compile this model", "set compile: false")
-        with torch.enable_grad(), attending(self.lm, layout), _each_size_apart(), in_one_order(), told:
+        with torch.enable_grad(), attending(self.lm, layout), in_one_order():
             found = graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used, *others)
         return [x[:wanted] if torch.is_grad_enabled() else x[:wanted].detach() for x in found]
 
@@ -206,17 +223,3 @@ def _from_compiler(error: Exception) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-
-
-@contextmanager
-def _each_size_apart() -> Iterator[None]:
-    """Two sizes that happen to be equal while the graph is made stay two sizes, or it would have to be made again.
-
-    A number that is no size, the temperature, is written into the graph. Torch counts the graphs of a process together,
-    whatever model they are of, and would give up at the ninth.
-    """
-    from torch._dynamo import config
-    from torch.fx.experimental import _config
-
-    with _config.patch(use_duck_shape=False), config.patch(specialize_float=True, recompile_limit=64):
-        yield

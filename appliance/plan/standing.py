@@ -130,9 +130,11 @@ class Standing:
         wanted = self.config.sampling.engine
         if not self.shape.kind.packs:
             return "plain"
-        if self.config.policy.quantize != "none" and wanted in ("auto", "cuda_graph"):
+        if self.config.policy.quantize != "none" and wanted in ("auto", "cuda_graph", "compiled"):
             return "eager"
-        return wanted if wanted != "auto" else "cuda_graph" if self.cuda else "eager"
+        if wanted in ("auto", "compiled"):
+            return "compiled" if self.config.compile else "cuda_graph" if self.cuda else "eager"
+        return wanted
 
     @property
     def response(self) -> int:
@@ -146,8 +148,9 @@ class Standing:
 
     @cached_property
     def shadow(self) -> float:
-        """Bytes of the bf16 copies that captured graphs read."""
-        if self.engine != "cuda_graph" or not self.numbers.cast:
+        """Bytes of the bf16 copies that captured and compiled graphs read."""
+        cast = self.numbers.cast if self.engine == "cuda_graph" else self.numbers.cpu_bf16
+        if self.engine not in ("cuda_graph", "compiled") or not cast:
             return 0.0
         return 2.0 * (self.adapters if self.halved else self.shape.matrix_weights + self.shape.embedding)
 

@@ -141,6 +141,7 @@ PPO = {"policy": {"model": "gpt2"}, "reward": {"source": "length"}, "prompts": {
         {"sampling": {"stop_at_eos": False}, "scores": {"missing_eos": "subtract"}},
         {"compile": True, "device": "cuda"},
         {"compile": True, "policy": {"model": "gpt2", "train": "top_layers"}},
+        {"sampling": {"engine": "compiled"}},
     ],
 )
 def test_numbers_that_would_end_the_run_later_are_refused(values):

@@ -109,7 +109,7 @@ def test_a_compiled_run_ends_as_if_nothing_had_been_too(compiler, tiny_values, a
     ended = appliance("train", "ppo", "--config", str(config), "--run-dir", str(tmp_path / "whole"))
     assert ended.code == 0, ended.err
     said = (tmp_path / "whole" / "events.jsonl").read_text()
-    assert "cpu, fp32, compiled, engine eager" in said
+    assert "cpu, fp32, compiled, engine compiled" in said
     kills = [kill_at("in the middle of an update")]
     assert check(appliance, str(config), tmp_path / "run", kills) == results(tmp_path / "whole")
 

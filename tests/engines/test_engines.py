@@ -195,6 +195,14 @@ def test_auto_is_eager_on_a_cpu_and_plain_where_nothing_packs(folder_of, make_po
     assert engine_name(policy, "auto") == engine_name(policy, "eager") == "plain"
 
 
+def test_auto_is_compiled_where_the_policy_is(folder_of, make_policy):
+    policy = make_policy(folder_of("gpt2"))
+    assert engine_name(policy, "compiled") == "eager"  # a report's policy
+    policy.compile()
+    assert engine_name(policy, "auto") == engine_name(policy, "compiled") == "compiled"
+    assert engine_name(policy, "eager") == "eager"
+
+
 def test_the_engine_gets_the_config_s_sampling(folder_of, make_policy):
     policy = make_policy(folder_of("gpt2"))
     options = SamplingConfig(temperature=0.5, top_k=3, top_p=0.9, engine="plain")

@@ -1,4 +1,4 @@
-"""Reward models to start a critic from, and a changed policy."""
+"""Reward models to start a critic from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
-
-from appliance.models.policy import Policy
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +31,3 @@ def classifier_of(
         return place
 
     return folder
-
-
-@pytest.fixture
-def disturb() -> Callable[[Policy], None]:
-    """disturb(policy): every trainable weight moves by about 0.1, as after some optimizer steps."""
-
-    def move(policy: Policy) -> None:
-        generator = torch.Generator().manual_seed(17)
-        with torch.no_grad():
-            for parameter in policy.trainable().values():
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-
-    return move
