@@ -1,26 +1,30 @@
 """Token by token like `eager`, each step one graph compiled by torch. For a policy with `compile: true`, on a CPU.
 
-Data flow: the policy's own modules read the prompts into a cache; from then on a step takes the tokens drawn last, writes
-their keys and values into the cache in place, and gives the hidden states from which the loop of `eager` draws. In bf16 the
-weights of products are cast once for all steps (`Shadow`), and the cache is bf16.
+Data flow: one graph reads the prompts and gives their keys and values, which are written to a cache; from then on another
+takes the tokens drawn last, writes their keys and values into the cache in place, and gives the hidden states from which
+the loop of `eager` draws. In bf16 the weights of products are cast once for all steps (`Shadow`), and the cache is bf16.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from appliance.engines._sampling import Sampling
 from appliance.engines._shadow import Shadow
-from appliance.engines.eager import EagerEngine, prefill
-from appliance.models.attention import KvCache, attending
-from appliance.models.compiled import Graph
+from appliance.engines.eager import EagerEngine
+from appliance.models.attention import KvCache, Packed, attending, causal_bias
+from appliance.models.compiled import Graph, Traced, filled_up
 from appliance.models.policy import Policy
-from appliance.ppo.types import Engine, Generation, Prompts
+from appliance.ppo.types import Engine, Generation, Prompts, mask_from_lengths
 
-FIRST = 48, 40, 24
-"""Rows, cached columns and columns read of the step that shapes the code: the same in every session, or a resumed run
-would have another code than the one that it goes on with."""
+FIRST = 48, 8, 40, 24
+"""Prompts, their tokens, cached columns and columns read of the run that shapes the code: the same in every session, or a
+resumed run would have another code than the one that it goes on with."""
+
+READ_PAIRS = 2**17
+"""About so many pairs of tokens, in which attention is written out, are read of the prompts at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class CompiledEngine(EagerEngine):
         super().__init__(policy, sampling)
         self._dtype = torch.bfloat16 if policy.precision.compute == "bf16" else None
         self._shadow: Shadow | None = None
-        self._graph = Graph(self._step)
+        self._reading, self._decoding = Graph(self._read), Graph(self._step)
 
     @torch.no_grad()
     def generate(self, prompts: Prompts, limits: Tensor, uniforms: Tensor) -> Generation:
@@ -81,45 +85,70 @@ class CompiledEngine(EagerEngine):
         return super().generate(prompts.rows(twice), limits[twice], uniforms[twice]).rows(twice[:1])
 
     def _begin(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
-        cache, hidden = prefill(self.policy, prompts, tokens)
-        if self._dtype is not None:
-            cache.cast(self._dtype)
         if self._shadow is None or not self._shadow.valid:
             self._shadow = Shadow(self.policy.model.lm, self._dtype)
-            self._read(*self._first(cache))
+            self._warm_up()
         else:
             self._shadow.refresh()
-        return cache, hidden
+        return self._prefill(prompts, tokens)
+
+    def _warm_up(self) -> None:
+        count, length, columns, width = FIRST
+        ids, tokens = torch.zeros(count, length, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+        prompts = Prompts([""] * count, ids, torch.arange(count) % length + 1)
+        cache, _ = self._prefill(prompts, columns)
+        self._go_on(cache, tokens, prompts.lengths, width)
+
+    def _prefill(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
+        cache, width = KvCache(len(prompts), tokens), max(2, prompts.ids.shape[1])
+        pieces = max(1, len(prompts) // max(2, READ_PAIRS // width**2))  # none of a single row
+        hidden = [
+            self._prefill_rows(prompts.rows(rows), rows, width, cache)
+            for rows in torch.arange(len(prompts)).tensor_split(pieces)
+        ]
+        return cache, torch.cat(hidden)
+
+    def _prefill_rows(self, prompts: Prompts, rows: Tensor, width: int, cache: KvCache) -> Tensor:
+        lm, count = self._mirror, len(prompts)
+        mask = mask_from_lengths(prompts.lengths, width)  # [b, T]
+        slots = mask.flatten().nonzero().squeeze(1)
+        columns = slots % width
+        layout = Packed(count, width, slots, causal_bias(width, slots.device))
+        ids, positions, traced = filled_up(prompts.ids[mask[:, : prompts.ids.shape[1]]], columns, layout)
+        with attending(lm, layout):
+            hidden, written = self._reading(ids, positions, traced, prompts.lengths.cumsum(0) - 1)
+        cache_slots = rows[slots // width] * cache.tokens + columns
+        for layer, (key, value) in enumerate(written):
+            cache.write(layer, cache_slots, key[: len(slots)], value[: len(slots)])
+        return hidden
 
     def _go_on(self, cache: KvCache, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
-        return self._read(cache, tokens, columns, width)
-
-    def _first(self, like: KvCache) -> tuple[KvCache, Tensor, Tensor, int]:
-        rows, tokens, width = FIRST
-        cache = KvCache(rows, tokens)
-        for layer, pair in like.layers.items():
-            keys, values = (x.new_zeros(rows, tokens, *x.shape[2:]) for x in pair)
-            cache.layers[layer] = (keys, values)
-        zeros = torch.zeros(rows, dtype=torch.long)
-        return cache, zeros, zeros + 1, width
-
-    def _read(self, cache: KvCache, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
-        assert self._shadow is not None
         bias = torch.zeros(len(tokens), width).masked_fill_(torch.arange(width) > columns[:, None], -torch.inf)
         keys, values = ([pair[which] for _, pair in sorted(cache.layers.items())] for which in (0, 1))
-        with attending(self._shadow.model.lm, TracedDecoding(keys, values, columns, bias)):
-            return self._graph(tokens, columns, bias, keys, values)
+        with attending(self._mirror, TracedDecoding(keys, values, columns, bias)):
+            return self._decoding(tokens, columns, bias, keys, values)
+
+    @property
+    def _mirror(self) -> PreTrainedModel:
+        assert self._shadow is not None
+        return self._shadow.model.lm
+
+    def _read(
+        self, ids: Tensor, positions: Tensor, layout: Traced, last: Tensor
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The hidden states [B, d] of the tokens `last` [B], and each layer's key and value [N, Hkv, D]."""
+        traced = replace(layout, written=[])
+        hidden = self._hidden(ids[None], positions[None], traced)[0]
+        return hidden.index_select(0, last), traced.written
 
     def _step(self, tokens: Tensor, columns: Tensor, bias: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
-        assert self._shadow is not None
+        layout = TracedDecoding(keys, values, columns, bias)
+        return self._hidden(tokens[:, None], columns[:, None], layout)[:, 0]
+
+    def _hidden(self, ids: Tensor, positions: Tensor, layout: Traced | TracedDecoding) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype is not None):
-            output = self._shadow.model.body(
-                input_ids=tokens[:, None],
-                position_ids=columns[:, None],
-                use_cache=False,
-                packed=TracedDecoding(keys, values, columns, bias),
-            )
-        return output.last_hidden_state[:, 0].float()
+            output = self._mirror.base_model(input_ids=ids, position_ids=positions, use_cache=False, packed=layout)
+        return output.last_hidden_state.float()
 
 
 def make(policy: Policy, sampling: Sampling) -> Engine:

@@ -60,10 +60,6 @@ class KvCache:
         keys, values = self.layers[layer]
         return keys[:, :width].transpose(1, 2), values[:, :width].transpose(1, 2)
 
-    def cast(self, dtype: torch.dtype) -> None:
-        """Hold everything in `dtype` from now on."""
-        self.layers = {layer: (keys.to(dtype), values.to(dtype)) for layer, (keys, values) in self.layers.items()}
-
     def keep(self, rows: Tensor) -> None:
         """Drop every sequence but `rows` [b]."""
         for layer, (keys, values) in self.layers.items():

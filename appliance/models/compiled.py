@@ -8,7 +8,7 @@ under autocast, whose casts are fused with the rest; the logits are fp32, rounde
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.attention import attending, repeat_heads
+from appliance.models.attention import Packed, attending, repeat_heads
 from appliance.models.packing import Pack
 from appliance.models.precision import Precision
 
@@ -50,7 +50,8 @@ class Traced:
     """`Packed` for tracing: tensors alone decide, so that one graph serves every length.
 
     tokens [B, T] are the tokens' numbers, slots [N] their flat positions in it, bias [T, T] as of `causal_bias`; filled
-    [B * T] is 1 where a token stands, real [N] where a token is not there to round the number up.
+    [B * T] is 1 where a token stands, real [N] where a token is not there to round the number up. `written` gets the key
+    and value [N, Hkv, D] of each layer.
     """
 
     tokens: Tensor
@@ -58,6 +59,7 @@ class Traced:
     bias: Tensor
     filled: Tensor
     real: Tensor
+    written: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
     def width(self) -> int:
@@ -67,6 +69,7 @@ class Traced:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """As `Packed.attend`: query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
         heads, dim = query.shape[1], query.shape[3]
+        self.written.append((key[0].transpose(0, 1), value[0].transpose(0, 1)))
         q, k, v = (repeat_heads(self._laid_out(x), query) for x in (query, key, value))  # [B, H, T, D]
         scores = torch.matmul(q, k.transpose(-1, -2)).float() * (scaling or dim**-0.5) + self.bias
         out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v).transpose(1, 2)  # [B, T, H, D]
@@ -78,6 +81,14 @@ class Traced:
         rows = x[0].transpose(0, 1).reshape(-1, heads * dim)
         cells = _Taken.apply(rows, self.tokens.flatten(), self.slots, self.real)
         return cells.view(*self.tokens.shape, heads, dim).transpose(1, 2)
+
+
+def filled_up(ids: Tensor, positions: Tensor, layout: Packed) -> tuple[Tensor, Tensor, Traced]:
+    """ids and positions [N] of a row of tokens, filled up to a multiple of ROUND, and their layout for tracing."""
+    spare = -len(ids) % ROUND
+    ids, positions, slots = (F.pad(x, (0, spare)) for x in (ids, positions, layout.slots))
+    real = F.pad(layout.bias.new_ones(len(ids) - spare), (0, spare))
+    return ids, positions, Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
 
 
 class Graph:
@@ -123,16 +134,13 @@ class CompiledModel:
         return hidden, logprobs, entropy
 
     def _run(self, graph: Graph, pack: Pack, *others: Tensor | float) -> list[Tensor]:
-        layout, predicts = pack.layout, pack.predicts
-        count, wanted = len(pack.ids), len(predicts)
-        spare, unheard = -count % ROUND, -wanted % ROUND
-        ids, positions, slots = (F.pad(x, (0, spare)) for x in (pack.ids, pack.positions, layout.slots))
+        predicts, wanted = pack.predicts, len(pack.predicts)
+        ids, positions, traced = filled_up(pack.ids, pack.positions, pack.layout)
         heard = ids.new_zeros(len(ids)).index_copy_(0, predicts, torch.arange(wanted))
-        used = layout.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
-        real = F.pad(layout.bias.new_ones(count), (0, spare))
-        traced = Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
-        with torch.enable_grad(), attending(self.lm, layout), in_one_order():
-            found = graph(ids, positions, traced, F.pad(predicts, (0, unheard)), heard, used, *others)
+        used = traced.bias.new_zeros(len(ids)).index_fill_(0, predicts, 1.0)
+        predicts = F.pad(predicts, (0, -wanted % ROUND))
+        with torch.enable_grad(), attending(self.lm, pack.layout), in_one_order():
+            found = graph(ids, positions, traced, predicts, heard, used, *others)
         return [x[:wanted] if torch.is_grad_enabled() else x[:wanted].detach() for x in found]
 
     def _hidden(
