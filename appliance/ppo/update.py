@@ -149,9 +149,17 @@ def accumulate(
             failure = error.with_traceback(None)
         learner.optimizer.zero_grad(set_to_none=True)
         chunk.halve(failure)
-    norm = nn.utils.clip_grad_norm_(learner.parameters.values(), learner.config.optimizer.max_grad_norm)
+    norm = _clip(list(learner.parameters.values()), learner.config.optimizer.max_grad_norm)
     sums, largest = torch.stack([part[0] for part in parts]).sum(0), torch.stack([part[1] for part in parts]).amax()
     return torch.cat([sums, largest[None], norm[None].to(sums)]).tolist()
+
+
+def _clip(parameters: list[nn.Parameter], largest: float) -> Tensor:
+    """The norm of the gradient, which is scaled down to `largest` where it is longer; torch would also scale it by 1."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not norm <= largest:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm
 
 
 def _microbatch(learner: Learner, part: Batch, tokens: int, *, kl_coef: float) -> tuple[Tensor, Tensor]:

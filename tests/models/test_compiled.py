@@ -103,10 +103,7 @@ def test_logits_that_are_too_many_stay_out_of_the_graph(pairs, sequences, monkey
         torch.testing.assert_close(others[name], gradient, atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_entropies_have_a_gradient_where_they_are_learned_from(
-    temperature, folder_of, make_policy, sequences, disturb, compiler
-):
+def test_entropies_have_a_gradient_where_they_are_learned_from(folder_of, make_policy, sequences, disturb, compiler):
     policies = [make_policy(folder_of("gpt2")) for _ in range(3)]
     policies[1].compile(learn_entropy=True)
     policies[2].compile()
@@ -115,7 +112,7 @@ def test_entropies_have_a_gradient_where_they_are_learned_from(
         torch.manual_seed(0)
         disturb(policy)
         with policy.computing():
-            found = policy.read(*sequences(*OTHER), temperature=temperature, with_entropy=True)
+            found = policy.read(*sequences(*OTHER), temperature=1.0, with_entropy=True)
             entropies.append(found.entropy)
             (found.entropy.sum() + 0.3 * found.logprobs.sum()).backward()
         gradients.append({name: p.grad for name, p in policy.trainable().items() if p.grad is not None})

@@ -9,7 +9,7 @@ import torch
 from appliance.config.base import Optimizer
 from appliance.errors import ApplianceError
 from appliance.ppo.kl import kl_per_token
-from appliance.ppo.update import Interrupted, Progress, learning_rate_share
+from appliance.ppo.update import Interrupted, Progress, _clip, learning_rate_share
 
 FAST = {"learning_rate": 1e-3, "schedule": "constant"}
 
@@ -405,3 +405,18 @@ def test_the_critic_may_have_a_learning_rate_of_its_own_and_vectors_do_not_decay
     for name, (peak, decay) in found.items():
         assert peak == (5e-3 if name.startswith("critic.") else 1e-3)
         assert decay == (0.1 if learner.parameters[name].ndim >= 2 else 0.0)
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e3])
+def test_a_gradient_is_scaled_down_as_torch_does_it_and_left_alone_where_it_is_short(largest):
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(shape, generator=generator) for shape in ((3, 4), (5,))]
+    mine, theirs = ([torch.nn.Parameter(torch.zeros_like(g)) for g in gradients] for _ in range(2))
+    for parameters in (mine, theirs):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
+    norm = _clip(mine, largest)
+    assert torch.equal(norm, torch.nn.utils.clip_grad_norm_(theirs, largest))
+    for parameter, other, gradient in zip(mine, theirs, gradients, strict=True):
+        assert torch.equal(parameter.grad, other.grad)
+        assert torch.equal(parameter.grad, gradient) == (largest > norm)
