@@ -86,13 +86,15 @@ class CompiledEngine(EagerEngine):
 
     def _begin(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
         if self._shadow is None or not self._shadow.valid:
-            self._shadow = Shadow(self.policy.model.lm, self._dtype)
-            self._warm_up()
+            self.warm_up()
         else:
             self._shadow.refresh()
         return self._prefill(prompts, tokens)
 
-    def _warm_up(self) -> None:
+    @torch.no_grad()
+    def warm_up(self) -> None:
+        """Compile, with sizes that are always the same. Raises ConfigError where that cannot be."""
+        self._shadow = Shadow(self.policy.model.lm, self._dtype)
         count, length, columns, width = FIRST
         ids, tokens = torch.zeros(count, length, dtype=torch.long), torch.zeros(count, dtype=torch.long)
         prompts = Prompts([""] * count, ids, torch.arange(count) % length + 1)
@@ -100,21 +102,21 @@ class CompiledEngine(EagerEngine):
         self._go_on(cache, tokens, prompts.lengths, width)
 
     def _prefill(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
-        cache, width = KvCache(len(prompts), tokens), max(2, prompts.ids.shape[1])
+        cache, width = KvCache(len(prompts), tokens), prompts.ids.shape[1]
         pieces = max(1, len(prompts) // max(2, READ_PAIRS // width**2))  # none of a single row
         hidden = [
-            self._prefill_rows(prompts.rows(rows), rows, width, cache)
+            self._prefill_rows(prompts.rows(rows), rows, cache)
             for rows in torch.arange(len(prompts)).tensor_split(pieces)
         ]
         return cache, torch.cat(hidden)
 
-    def _prefill_rows(self, prompts: Prompts, rows: Tensor, width: int, cache: KvCache) -> Tensor:
-        lm, count = self._mirror, len(prompts)
+    def _prefill_rows(self, prompts: Prompts, rows: Tensor, cache: KvCache) -> Tensor:
+        lm, (count, width) = self._mirror, prompts.ids.shape
         mask = mask_from_lengths(prompts.lengths, width)  # [b, T]
         slots = mask.flatten().nonzero().squeeze(1)
         columns = slots % width
         layout = Packed(count, width, slots, causal_bias(width, slots.device))
-        ids, positions, traced = filled_up(prompts.ids[mask[:, : prompts.ids.shape[1]]], columns, layout)
+        ids, positions, traced = filled_up(prompts.ids[mask], columns, layout)
         with attending(lm, layout):
             hidden, written = self._reading(ids, positions, traced, prompts.lengths.cumsum(0) - 1)
         cache_slots = rows[slots // width] * cache.tokens + columns

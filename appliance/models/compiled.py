@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.attention import Packed, attending, repeat_heads
+from appliance.models.attention import Packed, attending, causal_bias, repeat_heads
 from appliance.models.packing import Pack
 from appliance.models.precision import Precision
 
@@ -85,6 +85,8 @@ class Traced:
 
 def filled_up(ids: Tensor, positions: Tensor, layout: Packed) -> tuple[Tensor, Tensor, Traced]:
     """ids and positions [N] of a row of tokens, filled up to a multiple of ROUND, and their layout for tracing."""
+    if layout.width == 1:  # torch makes other code for a size of one
+        layout = Packed(layout.sequences, 2, 2 * layout.slots, causal_bias(2, layout.slots.device))
     spare = -len(ids) % ROUND
     ids, positions, slots = (F.pad(x, (0, spare)) for x in (ids, positions, layout.slots))
     real = F.pad(layout.bias.new_ones(len(ids) - spare), (0, spare))

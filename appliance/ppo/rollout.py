@@ -32,7 +32,7 @@ def sample(
     )
 
 
-CPU_ROWS, COMPILED_ROWS = 32, 64
+CPU_ROWS = 32
 """Sequences that a CPU reads at a time: more would only push each other's activations out of its cache."""
 
 
@@ -58,8 +58,7 @@ def evaluate(
         return Rollout(some_prompts, some_responses, mine.logprobs, reference, mine.values, mine.entropy, mine.trunk)
 
     def read_all(rows: Tensor) -> list[Rollout]:
-        together = COMPILED_ROWS if policy.compiled else CPU_ROWS if policy.device.type == "cpu" else len(rows)
-        return [read(some) for some in rows.split(together)]
+        return [read(some) for some in rows.split(CPU_ROWS if policy.device.type == "cpu" else len(rows))]
 
     parts = list(chain.from_iterable(in_chunks(read_all, order, chunk)))
     back = order.argsort()

@@ -14,6 +14,7 @@ import torch
 
 from appliance.config import PpoConfig
 from appliance.engines._choice import engine_name, make_engine
+from appliance.engines.compiled import CompiledEngine
 from appliance.errors import ConfigError, RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
@@ -111,6 +112,9 @@ def _train(
             longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
             try:
                 probe(learner, longest, most, chunk=state.chunks.update)
+                if isinstance(pieces.engine, CompiledEngine):
+                    with policy.precision.active():
+                        pieces.engine.warm_up()
             except ConfigError as error:
                 if not stop():
                     raise

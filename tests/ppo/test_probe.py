@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from appliance.errors import ApplianceError
 from appliance.ppo import probe as probing
 from appliance.ppo import update
 from appliance.ppo.probe import longest_batch, probe
+from appliance.ppo.rollout import evaluate
 
 
 @pytest.fixture
@@ -90,3 +92,30 @@ def test_the_longest_batch_is_full_everywhere(make_gpt2_learner):
     assert batch.rollout.responses.ids.shape == batch.mask.shape == (3, 5)
     assert batch.rollout.responses.lengths.tolist() == [5] * 3
     assert bool(batch.mask.all())
+
+
+@pytest.mark.parametrize(
+    ("rows_read", "most", "expected"),
+    [
+        ((8, 0, 32, 0), 10**6, [(8, 20)]),  # everything alike
+        ((8, 1, 32, 0), 10**6, [(8, 20), (1, 20)]),  # a single row is a graph of its own
+        ((8, 0, 32, 16), 400, [(8, 20), (32, 20)]),  # the rollout's logits are too many, a micro-batch's are not
+        ((16, 0, 32, 0), 200, [(16, 20), (16, 12)]),  # a micro-batch's are too many, a shorter one's are not
+        ((1, 0, 32, 0), 10, [(1, 20), (1, 10), (32, 20), (32, 1)]),
+    ],
+)
+def test_every_kind_of_reading_is_met_once(rows_read, most, expected):
+    assert probing.kinds_of_reading(rows_read, 20, most) == expected
+
+
+def test_after_the_probe_of_a_compiled_policy_no_reading_makes_another_graph(make_gpt2_learner, chunk, compiler):
+    learner = make_gpt2_learner()
+    learner.policy.compile()
+    probe(learner, 9, 5, chunk=chunk(4))
+    graphs = counters["stats"]["unique_graphs"]
+    for rows, prompt_tokens, response_tokens in ((3, 2, 4), (4, 9, 1), (2, 1, 1)):
+        batch = longest_batch(learner, rows, prompt_tokens, response_tokens)
+        tokens, whole = rows * response_tokens, torch.arange(rows)
+        update.accumulate(learner, batch, whole, tokens, kl_coef=1.0, chunk=chunk(rows), stop=lambda: False)
+        evaluate(learner.policy, batch.rollout.prompts, batch.rollout.responses, temperature=1.0, chunk=chunk(rows))
+    assert counters["stats"]["unique_graphs"] == graphs
