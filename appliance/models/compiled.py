@@ -6,6 +6,7 @@ be held at once, the graph ends at the hidden states. The values and the losses 
 under autocast, whose casts are fused with the rest; the logits are fp32, rounded only as inputs of their product.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ class Graph:
         from torch.fx.experimental import _config
 
         sizes, others = _config.patch(use_duck_shape=False), config.patch(specialize_float=True, recompile_limit=64)
-        with sizes, others, _told("torch cannot compile this model", "set compile: false"):
+        with sizes, others, _compiler_alone(), _told("torch cannot compile this model", "set compile: false"):
             return self._compiled(*given)
 
 
@@ -207,12 +208,22 @@ def in_one_order() -> Iterator[None]:
 def require_compiler() -> None:
     """Builds a line of C++ as torch does. Raises ConfigError where that does not work: a run finds out before it loads."""
     fix = "install a C++ compiler and Python's headers (apt-get install g++ python3-dev), or set compile: false"
-    with _told("torch cannot build a program here", fix):
+    with _compiler_alone(), _told("torch cannot build a program here", fix):
         torch.compile(_doubled, fullgraph=True)(torch.ones(8))
 
 
 def _doubled(x: Tensor) -> Tensor:
     return x * 2.0
+
+
+@contextmanager
+def _compiler_alone() -> Iterator[None]:
+    """Ctrl-C goes to every process of a terminal. Those that are started inside do not get it; this one acts on it as ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

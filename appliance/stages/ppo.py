@@ -15,7 +15,7 @@ import torch
 from appliance.config import PpoConfig
 from appliance.engines._choice import engine_name, make_engine
 from appliance.engines.compiled import CompiledEngine
-from appliance.errors import ConfigError, RewardUnavailable, StoppedByUser
+from appliance.errors import RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
 from appliance.models.compiled import require_compiler
@@ -26,7 +26,7 @@ from appliance.models.tokens import decoder, stop_ids
 from appliance.ppo import checkpoint
 from appliance.ppo.invariants import settle_reading
 from appliance.ppo.journal import Journal
-from appliance.ppo.loop import origin, save, train
+from appliance.ppo.loop import origin, train
 from appliance.ppo.loop import resume as go_back
 from appliance.ppo.pieces import Pieces, Stop
 from appliance.ppo.probe import probe
@@ -110,16 +110,10 @@ def _train(
             if config.compile:
                 journal.notice("compiling the policy: from ten seconds to two minutes the first time")
             longest, most = int(sets.train.lengths.max()), config.sampling.response_tokens.high
-            try:
-                probe(learner, longest, most, chunk=state.chunks.update)
-                if isinstance(pieces.engine, CompiledEngine):
-                    with policy.precision.active():
-                        pieces.engine.warm_up()
-            except ConfigError as error:
-                if not stop():
-                    raise
-                # Ctrl-C has ended the compiler at its work, too
-                raise StoppedByUser(str(save(pieces, state, run, unfinished))) from error
+            probe(learner, longest, most, chunk=state.chunks.update)
+            if isinstance(pieces.engine, CompiledEngine):
+                with policy.precision.active():
+                    pieces.engine.warm_up()
         train(pieces, state, run, journal, stop, unfinished=unfinished)
         fallback = getattr(pieces.engine, "fallback", None)
         if fallback:

@@ -1,5 +1,10 @@
 """The compiled reading says what the plain one says: numbers, gradients, and clear words where it cannot be."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -7,7 +12,7 @@ from torch._inductor import config as inductor
 
 from appliance.errors import ConfigError
 from appliance.models import token_model
-from appliance.models.compiled import in_one_order, require_compiler
+from appliance.models.compiled import _compiler_alone, in_one_order, require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 
@@ -179,3 +184,18 @@ def test_a_machine_without_a_compiler_is_told_what_to_install(compiler):
     torch.compiler.reset()
     assert "g++" in raised.value.fix
     require_compiler()
+
+
+def test_ctrl_c_does_not_reach_the_compiler_and_is_heard_by_the_run():
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    asked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    try:
+        with _compiler_alone():
+            said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said.strip() == "True"
+    assert heard == [signal.SIGINT]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
