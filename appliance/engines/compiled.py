@@ -93,7 +93,9 @@ class CompiledEngine(EagerEngine):
 
     @torch.no_grad()
     def warm_up(self) -> None:
-        """Compile, with sizes that are always the same. Raises ConfigError where that cannot be."""
+        """Compile, unless that is done, with sizes that are always the same. Raises ConfigError where that cannot be."""
+        if self._shadow is not None and self._shadow.valid:
+            return
         self._shadow = Shadow(self.policy.model.lm, self._dtype)
         count, length, columns, width = FIRST
         ids, tokens = torch.zeros(count, length, dtype=torch.long), torch.zeros(count, dtype=torch.long)
