@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 
 from appliance.engines._sampling import Sampling
 from appliance.engines._shadow import Shadow
-from appliance.engines.eager import EagerEngine
-from appliance.models.attention import KvCache, Packed, attending, causal_bias
+from appliance.engines.eager import EagerEngine, end_to_end
+from appliance.models.attention import KvCache, attending
 from appliance.models.compiled import Graph, Traced, filled_up
 from appliance.models.policy import Policy
-from appliance.ppo.types import Engine, Generation, Prompts, mask_from_lengths
+from appliance.ppo.types import Engine, Generation, Prompts
 
 FIRST = 48, 8, 40, 24
 """Prompts, their tokens, cached columns and columns read of the run that shapes the code: the same in every session, or a
@@ -85,10 +85,9 @@ class CompiledEngine(EagerEngine):
         return super().generate(prompts.rows(twice), limits[twice], uniforms[twice]).rows(twice[:1])
 
     def _begin(self, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
-        if self._shadow is None or not self._shadow.valid:
-            self.warm_up()
-        else:
-            self._shadow.refresh()
+        self.warm_up()
+        assert self._shadow is not None
+        self._shadow.refresh()
         return self._prefill(prompts, tokens)
 
     @torch.no_grad()
@@ -113,17 +112,13 @@ class CompiledEngine(EagerEngine):
         return cache, torch.cat(hidden)
 
     def _prefill_rows(self, prompts: Prompts, rows: Tensor, cache: KvCache) -> Tensor:
-        lm, (count, width) = self._mirror, prompts.ids.shape
-        mask = mask_from_lengths(prompts.lengths, width)  # [b, T]
-        slots = mask.flatten().nonzero().squeeze(1)
-        columns = slots % width
-        layout = Packed(count, width, slots, causal_bias(width, slots.device))
-        ids, positions, traced = filled_up(prompts.ids[mask], columns, layout)
-        with attending(lm, layout):
+        tokens, columns, layout = end_to_end(prompts)
+        ids, positions, traced = filled_up(tokens, columns, layout)
+        with attending(self._mirror, layout):
             hidden, written = self._reading(ids, positions, traced, prompts.lengths.cumsum(0) - 1)
-        cache_slots = rows[slots // width] * cache.tokens + columns
+        slots = rows[layout.slots // layout.width] * cache.tokens + columns
         for layer, (key, value) in enumerate(written):
-            cache.write(layer, cache_slots, key[: len(slots)], value[: len(slots)])
+            cache.write(layer, slots, key[: len(slots)], value[: len(slots)])
         return hidden
 
     def _go_on(self, cache: KvCache, tokens: Tensor, columns: Tensor, width: int) -> Tensor:
@@ -141,9 +136,9 @@ class CompiledEngine(EagerEngine):
         self, ids: Tensor, positions: Tensor, layout: Traced, last: Tensor
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The hidden states [B, d] of the tokens `last` [B], and each layer's key and value [N, Hkv, D]."""
-        traced = replace(layout, written=[])
-        hidden = self._hidden(ids[None], positions[None], traced)[0]
-        return hidden.index_select(0, last), traced.written
+        written: list[tuple[Tensor, Tensor]] = []
+        hidden = self._hidden(ids[None], positions[None], replace(layout, written=written))[0]
+        return hidden.index_select(0, last), written
 
     def _step(self, tokens: Tensor, columns: Tensor, bias: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
         layout = TracedDecoding(keys, values, columns, bias)

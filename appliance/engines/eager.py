@@ -1,5 +1,7 @@
 """Token by token with a cache that holds no padding; rows that are done leave the batch. For any packable model."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -63,16 +65,19 @@ class EagerEngine:
 def prefill(policy: Policy, prompts: Prompts, tokens: int) -> tuple[KvCache, Tensor]:
     """A cache of `tokens` columns that holds the prompts, and the hidden state [B, d] after each prompt's last token."""
     cache = KvCache(len(prompts), tokens)
+    ids, columns, row = end_to_end(prompts)
+    layout = replace(row, cache=cache, cache_slots=row.slots // row.width * tokens + columns)
+    with attending(policy.model.lm, layout):
+        output = policy.model.body(input_ids=ids[None], position_ids=columns[None], use_cache=False)
+    return cache, output.last_hidden_state[0].index_select(0, prompts.lengths.cumsum(0) - 1)
+
+
+def end_to_end(prompts: Prompts) -> tuple[Tensor, Tensor, Packed]:
+    """The prompts as one row of N tokens: ids [N], the column [N] of each in its prompt, and their layout."""
     width = prompts.ids.shape[1]
     mask = mask_from_lengths(prompts.lengths, width)  # [B, P]
     slots = mask.flatten().nonzero().squeeze(1)
-    columns = slots % width
-    layout = Packed(
-        len(prompts), width, slots, causal_bias(width, slots.device), cache, slots // width * tokens + columns
-    )
-    with attending(policy.model.lm, layout):
-        output = policy.model.body(input_ids=prompts.ids[mask][None], position_ids=columns[None], use_cache=False)
-    return cache, output.last_hidden_state[0].index_select(0, prompts.lengths.cumsum(0) - 1)
+    return prompts.ids[mask], slots % width, Packed(len(prompts), width, slots, causal_bias(width, slots.device))
 
 
 def decode(policy: Policy, cache: KvCache, tokens: Tensor, columns: Tensor, width: int) -> Tensor:

@@ -9,7 +9,7 @@ under autocast, whose casts are fused with the rest; the logits are fp32, rounde
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,8 +51,8 @@ class Traced:
     """`Packed` for tracing: tensors alone decide, so that one graph serves every length.
 
     tokens [B, T] are the tokens' numbers, slots [N] their flat positions in it, bias [T, T] as of `causal_bias`; filled
-    [B * T] is 1 where a token stands, real [N] where a token is not there to round the number up. `written` gets the key
-    and value [N, Hkv, D] of each layer.
+    [B * T] is 1 where a token stands, real [N] where a token is not there to round the number up. `written`, if it is
+    a list, gets the key and value [N, Hkv, D] of each layer.
     """
 
     tokens: Tensor
@@ -60,7 +60,7 @@ class Traced:
     bias: Tensor
     filled: Tensor
     real: Tensor
-    written: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    written: list[tuple[Tensor, Tensor]] | None = None
 
     @property
     def width(self) -> int:
@@ -70,7 +70,8 @@ class Traced:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """As `Packed.attend`: query [1, H, N, D], key and value [1, Hkv, N, D] -> [1, N, H, D]."""
         heads, dim = query.shape[1], query.shape[3]
-        self.written.append((key[0].transpose(0, 1), value[0].transpose(0, 1)))
+        if self.written is not None:
+            self.written.append((key[0].transpose(0, 1), value[0].transpose(0, 1)))
         q, k, v = (repeat_heads(self._laid_out(x), query) for x in (query, key, value))  # [B, H, T, D]
         scores = torch.matmul(q, k.transpose(-1, -2)).float() * (scaling or dim**-0.5) + self.bias
         out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v).transpose(1, 2)  # [B, T, H, D]

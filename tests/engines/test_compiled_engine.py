@@ -9,16 +9,7 @@ from appliance.engines._sampling import Sampling
 from appliance.models.precision import Precision
 from appliance.ppo.types import Generation
 
-PROMPTS, LIMITS, WIDTH = [7, 1, 3, 5, 2, 6], [8, 3, 1, 8, 5, 8], 8
 SAMPLING = Sampling(0.9, 0, 1.0, tuple(range(30)))
-
-
-@pytest.fixture
-def given(sequences):
-    """prompts, limits [B] and uniforms [B, WIDTH]."""
-    prompts, _ = sequences(PROMPTS, [1] * len(PROMPTS))
-    uniforms = torch.rand(len(PROMPTS), WIDTH, generator=torch.Generator().manual_seed(4))
-    return prompts, torch.tensor(LIMITS), uniforms
 
 
 def rows(generation: Generation) -> list[list[int]]:
@@ -46,7 +37,6 @@ def test_it_writes_what_the_eager_engine_writes(
     assert policy.model.lm.config._attn_implementation == before
     assert all(p.grad is None for p in policy.trainable().values())
     graphs = counters["stats"]["unique_graphs"]
-    torch.manual_seed(0)
     disturb(policy)
     prompts, limits, uniforms = given
     for chosen in (range(6), [0], [4, 1], [5, 4, 3]):

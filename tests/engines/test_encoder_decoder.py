@@ -11,19 +11,8 @@ from appliance.engines._encoder_decoder import EncoderDecoderEngine
 from appliance.engines._sampling import Sampling, draw
 from appliance.ppo.types import Generation, Prompts
 
-PROMPTS = [7, 1, 3, 5, 2, 6]
-LIMITS = [8, 3, 1, 8, 5, 8]
-WIDTH = 8
 STOPS = tuple(range(30))
 SAMPLING = Sampling(0.8, 0, 1.0, STOPS)
-
-
-@pytest.fixture
-def given(sequences):
-    """prompts, limits [B] and uniforms [B, WIDTH]."""
-    prompts, _ = sequences(PROMPTS, [1] * len(PROMPTS))
-    uniforms = torch.rand(len(PROMPTS), WIDTH, generator=torch.Generator().manual_seed(4))
-    return prompts, torch.tensor(LIMITS), uniforms
 
 
 def rows(generation: Generation) -> list[list[int]]:
@@ -92,7 +81,7 @@ def test_splitting_ordering_padding_and_leaving_change_nothing(encoder_decoder, 
         part = engine.generate(prompts.rows(index), limits[index], uniforms[index])
         assert rows(part) == rows(whole.rows(index))
         torch.testing.assert_close(part.engine_logprobs, whole.rows(index).engine_logprobs, atol=1e-5, rtol=0)
-    wide = torch.cat([prompts.ids, torch.full((len(PROMPTS), 3), 50)], dim=1)
+    wide = torch.cat([prompts.ids, torch.full((len(prompts), 3), 50)], dim=1)
     assert rows(engine.generate(Prompts(prompts.texts, wide, prompts.lengths), limits, uniforms)) == rows(whole)
 
 

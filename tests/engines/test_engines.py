@@ -13,9 +13,6 @@ from appliance.models.critic import ValueHead
 from appliance.models.policy import Policy
 from appliance.ppo.types import Generation, Prompts, Responses
 
-PROMPTS = [7, 1, 3, 5, 2, 6]
-LIMITS = [8, 3, 1, 8, 5, 8]
-WIDTH = 8
 STOPS = tuple(range(30))
 """About a third of the words, so that many responses end by themselves."""
 
@@ -26,14 +23,6 @@ OPTIONS = {
     "hot, top 5": Sampling(1.7, 5, 1.0, STOPS),
     "top 60 %": Sampling(0.9, 0, 0.6, STOPS),
 }
-
-
-@pytest.fixture
-def given(sequences):
-    """prompts, limits [B] and uniforms [B, WIDTH]."""
-    prompts, _ = sequences(PROMPTS, [1] * len(PROMPTS))
-    uniforms = torch.rand(len(PROMPTS), WIDTH, generator=torch.Generator().manual_seed(4))
-    return prompts, torch.tensor(LIMITS), uniforms
 
 
 @torch.no_grad()
@@ -86,8 +75,9 @@ def test_both_engines_write_what_one_row_at_a_time_writes(model_folder, make_pol
 def test_the_options_matter(folder_of, make_policy, given):
     policy = make_policy(folder_of("llama"))
     written = {name: rows(eager.make(policy, sampling).generate(*given)) for name, sampling in OPTIONS.items()}
-    assert [len(row) for row in written["as it is"]] == LIMITS  # only the limit ends a response
-    assert any(row[-1] in STOPS and len(row) < limit for row, limit in zip(written["stops"], LIMITS, strict=True))
+    limits = given[1].tolist()
+    assert [len(row) for row in written["as it is"]] == limits  # only the limit ends a response
+    assert any(row[-1] in STOPS and len(row) < limit for row, limit in zip(written["stops"], limits, strict=True))
     assert len({str(row) for row in written.values()}) == len(OPTIONS)
 
 
@@ -115,7 +105,7 @@ def test_splitting_ordering_and_padding_change_nothing(model_folder, make_policy
         part = engine.generate(prompts.rows(index), limits[index], uniforms[index])
         assert rows(part) == rows(whole.rows(index))
         torch.testing.assert_close(part.engine_logprobs, whole.rows(index).engine_logprobs, atol=1e-4, rtol=0)
-    wide = torch.cat([prompts.ids, torch.full((len(PROMPTS), 3), 50)], dim=1)
+    wide = torch.cat([prompts.ids, torch.full((len(prompts), 3), 50)], dim=1)
     wide = wide.masked_fill(torch.arange(10) >= prompts.lengths[:, None], 1)
     padded = engine.generate(Prompts(prompts.texts, wide, prompts.lengths), limits, uniforms)
     assert rows(padded) == rows(whole)

@@ -114,7 +114,6 @@ def test_entropies_have_a_gradient_where_they_are_learned_from(folder_of, make_p
     policies[2].compile()
     entropies, gradients = [], []
     for policy in policies:
-        torch.manual_seed(0)
         disturb(policy)
         with policy.computing():
             found = policy.read(*sequences(*OTHER), temperature=1.0, with_entropy=True)
