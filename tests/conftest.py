@@ -33,7 +33,7 @@ from transformers import (
 from appliance.config import PpoConfig
 from appliance.errors import ConfigError
 from appliance.models.build import build_policy
-from appliance.models.compiled import require_compiler
+from appliance.models.graphs import require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 from appliance.ppo.memory import ChunkSize

@@ -15,7 +15,7 @@ LAYERS = [
     {f"ppo.{name}" for name in ("types", "kl", "advantages", "losses", "logprobs", "memory", "feed")},
     {"models", "engines", "rewards"} | {f"preflight.{name}" for name in ("host", "nvml", "check", "checks")},
     {f"ppo.{name}" for name in ("rollout", "scoring", "update", "checkpoint", "metrics", "alarms", "invariants")}
-    | {f"ppo.{name}" for name in ("state", "pieces", "clock", "held_out", "journal", "probe")},
+    | {f"ppo.{name}" for name in ("state", "pieces", "clock", "objective", "held_out", "journal", "probe")},
     {"ppo.loop", "stages", "evaluate", "serving"},
     {"preflight", "worker", "ui", "cli", "__main__"},
 ]

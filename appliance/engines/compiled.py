@@ -15,7 +15,8 @@ from appliance.engines._sampling import Sampling
 from appliance.engines._shadow import Shadow
 from appliance.engines.eager import EagerEngine, end_to_end
 from appliance.models.attention import KvCache, attending
-from appliance.models.compiled import Graph, Traced, filled_up
+from appliance.models.compiled import Traced, filled_up
+from appliance.models.graphs import Graph
 from appliance.models.policy import Policy
 from appliance.ppo.types import Engine, Generation, Prompts
 
@@ -74,7 +75,8 @@ class CompiledEngine(EagerEngine):
         super().__init__(policy, sampling)
         self._dtype = torch.bfloat16 if policy.precision.compute == "bf16" else None
         self._shadow: Shadow | None = None
-        self._reading, self._decoding = Graph(self._read), Graph(self._step)
+        lm = policy.model.lm
+        self._reading, self._decoding = Graph(self._read, lm), Graph(self._step, lm)
 
     @torch.no_grad()
     def generate(self, prompts: Prompts, limits: Tensor, uniforms: Tensor) -> Generation:

@@ -95,6 +95,13 @@ def continued(lm: PreTrainedModel, folder: Path) -> PeftModel:
     return adapted
 
 
+def has_adapters(lm: PreTrainedModel) -> bool:
+    """Whether some of its layers are adapted, and so may be switched back."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return any(isinstance(module, BaseTunerLayer) for module in lm.modules())
+
+
 @contextmanager
 def as_reference(adapted: PeftModel) -> Iterator[None]:
     """Inside, the model is the one that training started from: the frozen copy of the adapter is switched in."""

@@ -6,9 +6,6 @@ be held at once, the graph ends at the hidden states. The values and the losses 
 under autocast, whose casts are fused with the rest; the logits are fp32, rounded only as inputs of their product.
 """
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from appliance.errors import ConfigError
 from appliance.models.attention import Packed, attending, causal_bias, repeat_heads
+from appliance.models.graphs import Graph, in_one_order
 from appliance.models.packing import Pack
 from appliance.models.precision import Precision
 
 ROUND = 64
 """Tokens are filled up to a multiple of this: oneDNN makes a kernel of its own for every length."""
-
-OPTIONS = {"cpp.use_decompose_tanh": True}
-"""GELU's tanh by way of exp: torch's own kernel for it takes four times as long."""
 
 
 class _Taken(torch.autograd.Function):
@@ -44,6 +38,30 @@ class _Taken(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         back, used = ctx.saved_tensors
         return grad.index_select(0, back) * used[:, None].to(grad.dtype), None, None, None
+
+
+class _Attended(torch.autograd.Function):
+    """softmax(q k^T * scaling + bias) v of q, k, v [G, T, D], bias [T, T]. Every product is of rows as they lie in memory.
+
+    Left to torch, keys and their gradient would be turned over element by element, and the softmax be made twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scaling: float) -> Tensor:  # type: ignore[override]
+        scores = torch.bmm(q, k.transpose(1, 2)).float() * scaling + bias
+        probs = scores.softmax(dim=-1).to(v.dtype)
+        ctx.save_for_backward(q, k, v, probs)
+        ctx.scaling = scaling
+        return torch.bmm(probs, v)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        q, k, v, probs = ctx.saved_tensors
+        weighted = torch.bmm(grad, v.transpose(1, 2)).float() * probs.float()
+        scores = (weighted - probs.float() * weighted.sum(dim=-1, keepdim=True)) * ctx.scaling
+        scores = scores.to(q.dtype)
+        d_value = torch.bmm(probs.transpose(1, 2), grad)
+        return torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q), d_value, None, None
 
 
 @dataclass(frozen=True)
@@ -72,9 +90,11 @@ class Traced:
         heads, dim = query.shape[1], query.shape[3]
         if self.written is not None:
             self.written.append((key[0].transpose(0, 1), value[0].transpose(0, 1)))
-        q, k, v = (repeat_heads(self._laid_out(x), query) for x in (query, key, value))  # [B, H, T, D]
-        scores = torch.matmul(q, k.transpose(-1, -2)).float() * (scaling or dim**-0.5) + self.bias
-        out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v).transpose(1, 2)  # [B, T, H, D]
+        q, k, v = (
+            repeat_heads(self._laid_out(x), query).reshape(-1, self.width, dim) for x in (query, key, value)
+        )  # [B * H, T, D]
+        out = _Attended.apply(q, k, v, self.bias, scaling or dim**-0.5)
+        out = out.view(-1, heads, self.width, dim).transpose(1, 2)  # [B, T, H, D]
         rows = _Taken.apply(out.reshape(-1, heads * dim), self.slots, self.tokens.flatten(), self.filled)
         return rows.view(1, -1, heads, dim)
 
@@ -95,33 +115,13 @@ def filled_up(ids: Tensor, positions: Tensor, layout: Packed) -> tuple[Tensor, T
     return ids, positions, Traced(layout.tokens, slots, layout.bias, layout.real.flatten(), real)
 
 
-class Graph:
-    """A function compiled whole, for tensors of any size; numbers among its arguments are written into the graph.
-
-    Torch counts the graphs of a process together, whatever they are of, and would give up at the ninth. Two sizes that
-    happen to be equal while the graph is made stay two sizes, or it would have to be made again.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._compiled = torch.compile(function, fullgraph=True, dynamic=True, options=OPTIONS)
-
-    def __call__(self, *given: Any) -> Any:
-        """What the function returns. Raises ConfigError where it cannot be compiled."""
-        from torch._dynamo import config
-        from torch.fx.experimental import _config
-
-        sizes, others = _config.patch(use_duck_shape=False), config.patch(specialize_float=True, recompile_limit=64)
-        with sizes, others, _compiler_alone(), _told("torch cannot compile this model", "set compile: false"):
-            return self._compiled(*given)
-
-
 class CompiledModel:
     """Reads packs with one model. The first reading compiles: from ten seconds to a minute or two."""
 
     def __init__(self, lm: PreTrainedModel, precision: Precision, *, learn_entropy: bool) -> None:
         """With `learn_entropy` the entropies have a gradient too."""
         self.lm, self.bf16, self.learn_entropy = lm, precision.compute == "bf16", learn_entropy
-        self._hidden_graph, self._whole_graph = Graph(self._hidden), Graph(self._whole)
+        self._hidden_graph, self._whole_graph = Graph(self._hidden, lm), Graph(self._whole, lm)
 
     def hidden(self, pack: Pack) -> Tensor:
         """The hidden states [M, d], fp32, of the tokens that predict one. Differentiable.
@@ -186,62 +186,3 @@ def _of_logits(logits: Tensor, targets: Tensor, learn_entropy: bool) -> tuple[Te
     expected = (powers * shifted).sum(dim=-1) / total
     entropy = total.log() - expected
     return chosen - total.log(), entropy if learn_entropy else entropy.detach()
-
-
-@contextmanager
-def in_one_order() -> Iterator[None]:
-    """Inside, sums are made in one order, whatever thread comes first. The backward pass of a graph belongs inside, too.
-
-    Without it the gradient of an embedding is added up as the threads arrive, and no run could be repeated to the last bit.
-    """
-    from torch.utils import deterministic
-
-    before = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(before[0])
-        deterministic.fill_uninitialized_memory = before[1]
-
-
-def require_compiler() -> None:
-    """Builds a line of C++ as torch does. Raises ConfigError where that does not work: a run finds out before it loads."""
-    fix = "install a C++ compiler and Python's headers (apt-get install g++ python3-dev), or set compile: false"
-    with _compiler_alone(), _told("torch cannot build a program here", fix):
-        torch.compile(_doubled, fullgraph=True)(torch.ones(8))
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return x * 2.0
-
-
-@contextmanager
-def _compiler_alone() -> Iterator[None]:
-    """Ctrl-C goes to every process of a terminal. Those that are started inside do not get it; this one acts on it as ever."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _told(what: str, fix: str) -> Iterator[None]:
-    """Turns an error of torch's compiler into a ConfigError with this `fix`."""
-    try:
-        yield
-    except Exception as error:
-        if not _from_compiler(error):
-            raise
-        raise ConfigError(f"compile: true, but {what} ({_first_line(error)})", fix) from None
-
-
-def _from_compiler(error: Exception) -> bool:
-    """By name, since importing torch's compiler takes seconds that only a run that compiles should spend."""
-    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from appliance.errors import ConfigError
-from appliance.models.compiled import CompiledModel, in_one_order
+from appliance.models.compiled import CompiledModel
 from appliance.models.critic import SeparateCritic, ValueHead
+from appliance.models.graphs import in_one_order
 from appliance.models.packing import pack
 from appliance.models.precision import Precision
 from appliance.models.seq2seq import token_model

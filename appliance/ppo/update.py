@@ -14,13 +14,9 @@ from torch import Tensor, nn
 from appliance.config import PpoConfig
 from appliance.config.base import Optimizer
 from appliance.models.policy import Policy
-from appliance.ppo.kl import kl_per_token
-from appliance.ppo.losses import policy_loss, value_loss
 from appliance.ppo.memory import ChunkSize, is_out_of_memory
+from appliance.ppo.objective import SUMS, Objective
 from appliance.ppo.types import Batch
-
-SUMS = ("policy_loss", "value_loss", "kl_loss", "entropy", "approx_kl", "clipped", "value_clipped", "ratio")
-"""Sums over trained tokens, in the order in which `_microbatch` stacks them."""
 
 
 @dataclass
@@ -54,6 +50,7 @@ class Learner:
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     config: PpoConfig
+    objective: Objective
 
 
 def make_learner(policy: Policy, config: PpoConfig) -> Learner:
@@ -73,7 +70,7 @@ def make_learner(policy: Policy, config: PpoConfig) -> Learner:
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "lr": peak, "peak": peak})
     optimizer = torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True)
-    return Learner(policy, parameters, optimizer, config)
+    return Learner(policy, parameters, optimizer, config, Objective(config, compiled=policy.compiled))
 
 
 def learning_rate_share(options: Optimizer, done: int, total: int) -> float:
@@ -164,7 +161,7 @@ def _clip(parameters: list[nn.Parameter], largest: float) -> Tensor:
 
 def _microbatch(learner: Learner, part: Batch, tokens: int, *, kl_coef: float) -> tuple[Tensor, Tensor]:
     """Adds the gradient of these sequences' share of the minibatch's loss; returns SUMS [8] and the largest ratio."""
-    config, rollout, mask = learner.config, part.rollout, part.mask
+    config, rollout = learner.config, part.rollout
     with learner.policy.computing():
         read = learner.policy.read(
             rollout.prompts,
@@ -173,37 +170,9 @@ def _microbatch(learner: Learner, part: Batch, tokens: int, *, kl_coef: float) -
             with_entropy=config.ppo.entropy_coef > 0,
             trunk=rollout.trunk,
         )
-        assert read.values is not None
-        policy = policy_loss(
-            read.logprobs,
-            rollout.logprobs,
-            part.advantages,
-            mask,
-            clip=config.ppo.clip,
-            dual_clip=config.ppo.dual_clip,
-        )
-        value = value_loss(read.values, rollout.values, part.returns, mask, clip=config.ppo.value_clip)
-        loss = policy.loss + config.ppo.value_coef * value.loss
-        kl_sum = entropy_sum = torch.zeros_like(policy.approx_kl)
-        if config.kl.placement == "loss":
-            kl = kl_per_token(read.logprobs, rollout.ref_logprobs, estimator=config.kl.estimator)
-            kl_sum = torch.where(mask, kl, 0.0).sum()
-            loss = loss + kl_coef * kl_sum
-        if read.entropy is not None:
-            entropy_sum = torch.where(mask, read.entropy, 0.0).sum()
-            loss = loss - config.ppo.entropy_coef * entropy_sum
-        (loss / tokens).backward()
-    sums = (
-        policy.loss,
-        value.loss,
-        kl_sum,
-        entropy_sum,
-        policy.approx_kl,
-        policy.clipped,
-        value.clipped,
-        policy.ratio,
-    )
-    return torch.stack([x.detach().float() for x in sums]), policy.ratio_max
+        loss, sums, ratio_max = learner.objective(read, part, tokens, kl_coef=kl_coef)
+        loss.backward()
+    return sums, ratio_max
 
 
 def _step(learner: Learner, progress: Progress, measured: list[float], tokens: int) -> None:

@@ -18,7 +18,7 @@ from appliance.engines.compiled import CompiledEngine
 from appliance.errors import RewardUnavailable, StoppedByUser
 from appliance.evaluate.answers import Judges
 from appliance.models.build import build_policy
-from appliance.models.compiled import require_compiler
+from appliance.models.graphs import require_compiler
 from appliance.models.parameters import trainable_line
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision, choose

@@ -12,7 +12,7 @@ from torch._inductor import config as inductor
 
 from appliance.errors import ConfigError
 from appliance.models import token_model
-from appliance.models.compiled import _compiler_alone, in_one_order, require_compiler
+from appliance.models.graphs import _compiler_alone, in_one_order, require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
 
@@ -54,7 +54,9 @@ def pairs(folder_of, make_policy, compiler):
     return pair
 
 
-@pytest.mark.parametrize(("architecture", "train"), [("gpt2", "full"), ("gpt2", "lora"), ("llama", "full")])
+@pytest.mark.parametrize(
+    ("architecture", "train"), [("gpt2", "full"), ("gpt2", "lora"), ("llama", "full"), ("qwen2", "full")]
+)
 def test_the_numbers_and_gradients_are_those_of_the_plain_reading_at_every_length(
     architecture, train, pairs, sequences, disturb
 ):
