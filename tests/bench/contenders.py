@@ -34,6 +34,7 @@ class Contender:
 CONTENDERS = {
     "ours": Contender("ours.py", "ours"),
     "ours-bf16": Contender("ours.py", "ours", ("--compute", "bf16"), sizes=("small",)),
+    "ours-compiled-fp32": Contender("ours.py", "ours", ("--compiled",), sizes=("tiny", "small")),
     "ours-compiled": Contender("ours.py", "ours", ("--compute", "bf16", "--compiled"), sizes=("tiny", "small")),
     "trl-0.11-batched": Contender("trl_classic.py", "trl011", ("--generation", "batched")),
     "trl-0.11-published": Contender("trl_classic.py", "trl011", ("--generation", "published")),
