@@ -20,8 +20,8 @@ OPTIONS = {"cpp.use_decompose_tanh": True}
 class Graph:
     """A function compiled whole, for tensors of any size; numbers among its arguments are written into the graph.
 
-    Torch counts the graphs of a process together, whatever they are of, and would give up at the ninth. Two sizes that
-    happen to be equal while the graph is made stay two sizes, or it would have to be made again.
+    What one of these has compiled serves no other: torch would tell a function's models apart by a look at each. Two sizes
+    that happen to be equal while the graph is made stay two sizes, or it would have to be made again.
     """
 
     def __init__(self, function: Callable[..., Any], lm: PreTrainedModel | None = None) -> None:
@@ -31,11 +31,13 @@ class Graph:
 
         from appliance.models.fusing import BiasesApart
 
-        _config.use_duck_shape, config.specialize_float, config.recompile_limit = False, True, 64
+        _config.use_duck_shape, config.specialize_float = False, True  # of the process, which compiles nothing else
         options: dict[str, Any] = {**OPTIONS, "post_grad_custom_post_pass": BiasesApart()}
         if lm is None or not has_adapters(lm):
             options["guard_filter_fn"] = _of_arguments
-        self._compiled = torch.compile(function, fullgraph=True, dynamic=True, options=options)
+        self._compiled = torch.compile(
+            function, fullgraph=True, dynamic=True, options=options, recompile_limit=64, isolate_recompiles=True
+        )
 
     def __call__(self, *given: Any) -> Any:
         """What the function returns. Raises ConfigError where it cannot be compiled."""

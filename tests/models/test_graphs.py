@@ -66,6 +66,26 @@ def test_modules_are_looked_at_once_unless_they_are_adapted(compiler, monkeypatc
         assert torch.equal(graph(x), expected * x)
 
 
+class Runs:
+    """One method, and so one code, whatever its model."""
+
+    def __init__(self, model):
+        self.model, self.graph = model, Graph(self.run, model)
+
+    def run(self, x):
+        return self.model(x)
+
+
+def test_what_is_compiled_for_one_model_serves_no_other(compiler, monkeypatch):
+    same = BiasesApart()
+    monkeypatch.setattr("appliance.models.fusing.BiasesApart", lambda: same)
+    torch.manual_seed(0)
+    models = nn.Linear(8, 3), nn.Linear(8, 3), nn.Sequential(nn.Linear(8, 5), nn.ReLU())
+    x = torch.randn(6, 8)
+    for one in [Runs(model) for model in models]:
+        torch.testing.assert_close(one.graph(x), one.model(x))
+
+
 def test_other_numbers_and_kinds_of_arguments_are_seen(compiler):
     graph = Graph(lambda x, factor: x * factor)
     x = torch.arange(8.0)
