@@ -17,8 +17,8 @@ class Objective:
     """The loss of a config's PPO. Compiled, its many short operations are two: one forward, one backward."""
 
     def __init__(self, config: PpoConfig, *, compiled: bool) -> None:
-        self.config, self.compiled = config, compiled
-        self._graph = Graph(self._of) if compiled else self._of
+        self.config = config
+        self._graph = Graph(self._of) if compiled else None
 
     def __call__(self, read: TokenStats, part: Batch, tokens: int, *, kl_coef: float) -> tuple[Tensor, Tensor, Tensor]:
         """The share of the loss of a minibatch of `tokens` trained tokens, differentiable; SUMS [8]; the largest ratio."""
@@ -28,15 +28,15 @@ class Objective:
         by_token += [read.values, rollout.values, part.returns, part.mask]
         if read.entropy is not None:
             by_token.append(read.entropy)
-        if self.compiled:  # or a single row would be compiled by itself
-            by_token = [x.flatten() for x in by_token]
-        numbers = (torch.tensor(float(x), device=part.mask.device) for x in (tokens, kl_coef))
-        return self._graph(*numbers, *by_token)
+        if self._graph is None:
+            return self._of(tokens, kl_coef, *by_token)
+        # A number would be written into the graph, and a single row would be compiled by itself.
+        return self._graph(*(torch.tensor(float(x)) for x in (tokens, kl_coef)), *(x.flatten() for x in by_token))
 
     def _of(
         self,
-        tokens: Tensor,
-        kl_coef: Tensor,
+        tokens: Tensor | int,
+        kl_coef: Tensor | float,
         logprobs: Tensor,
         old_logprobs: Tensor,
         ref_logprobs: Tensor,
