@@ -2,8 +2,9 @@
 
 Data flow: a pack [N] is filled up to a round number of tokens, goes through the graph, and comes back as what the model
 says of the M response tokens: hidden states [M, d], log-probabilities and entropies [M]. Where the logits are too many to
-be held at once, the graph ends at the hidden states. The values and the losses stay as they are. In bf16 the body computes
-under autocast, whose casts are fused with the rest; the logits are fp32, rounded only as inputs of their product.
+be held at once, the graph ends at the hidden states. The values stay outside; the losses are a graph of their own. In bf16 the
+body computes under autocast, whose casts are fused with the rest; the logits are fp32, rounded only as inputs of their
+product.
 """
 
 from dataclasses import dataclass
@@ -57,11 +58,11 @@ class _Attended(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
         q, k, v, probs = ctx.saved_tensors
-        weighted = torch.bmm(grad, v.transpose(1, 2)).float() * probs.float()
-        scores = (weighted - probs.float() * weighted.sum(dim=-1, keepdim=True)) * ctx.scaling
-        scores = scores.to(q.dtype)
-        d_value = torch.bmm(probs.transpose(1, 2), grad)
-        return torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q), d_value, None, None
+        d_probs = torch.bmm(grad, v.transpose(1, 2)).float()
+        d_scores = torch._softmax_backward_data(d_probs, probs.float(), -1, d_probs.dtype) * ctx.scaling
+        d_scores = d_scores.to(q.dtype)
+        d_query, d_key = torch.bmm(d_scores, k), torch.bmm(d_scores.transpose(1, 2), q)
+        return d_query, d_key, torch.bmm(probs.transpose(1, 2), grad), None, None
 
 
 @dataclass(frozen=True)
