@@ -122,7 +122,7 @@ class CompiledModel:
     def __init__(self, lm: PreTrainedModel, precision: Precision, *, learn_entropy: bool) -> None:
         """With `learn_entropy` the entropies have a gradient too."""
         self.lm, self.bf16, self.learn_entropy = lm, precision.compute == "bf16", learn_entropy
-        self._hidden_graph, self._whole_graph = Graph(self._hidden, lm), Graph(self._whole, lm)
+        self._hidden_graph, self._whole_graph = (Graph(f, lm, amx=not self.bf16) for f in (self._hidden, self._whole))
 
     def hidden(self, pack: Pack) -> Tensor:
         """The hidden states [M, d], fp32, of the tokens that predict one. Differentiable.

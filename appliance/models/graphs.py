@@ -24,15 +24,18 @@ class Graph:
     that happen to be equal while the graph is made stay two sizes, or it would have to be made again.
     """
 
-    def __init__(self, function: Callable[..., Any], lm: PreTrainedModel | None = None) -> None:
-        """`lm` is the model that the function runs, if any. Its modules are looked at anew at each call if it is adapted."""
+    def __init__(self, function: Callable[..., Any], lm: PreTrainedModel | None = None, *, amx: bool = False) -> None:
+        """`lm` is the model that the function runs, if any. Its modules are looked at anew at each call if it is adapted.
+
+        With `amx` fp32 products are made on AMX, where the CPU and the compiler can do it.
+        """
         from torch._dynamo import config
         from torch.fx.experimental import _config
 
-        from appliance.models.fusing import BiasesApart
+        from appliance.models.fusing import Rewriting
 
         _config.use_duck_shape, config.specialize_float = False, True  # of the process, which compiles nothing else
-        options: dict[str, Any] = {**OPTIONS, "post_grad_custom_post_pass": BiasesApart()}
+        options: dict[str, Any] = {**OPTIONS, "post_grad_custom_post_pass": Rewriting(amx=amx and _has_amx())}
         if lm is None or not has_adapters(lm):
             options["guard_filter_fn"] = _of_arguments
         self._compiled = torch.compile(
@@ -44,6 +47,13 @@ class Graph:
         with _compiler_alone(), _told("torch cannot compile this model", "set compile: false"), catch_warnings():
             filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")  # torch's own look at it
             return self._compiled(*given)
+
+
+def _has_amx() -> bool:
+    from appliance.models import amx
+
+    with _compiler_alone(), _told("torch cannot build the products on AMX", "set compile: false"):
+        return amx.load()
 
 
 def _of_arguments(guards: Sequence[Any]) -> list[bool]:

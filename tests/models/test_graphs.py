@@ -5,14 +5,14 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from appliance.models.fusing import BiasesApart, aten
+from appliance.models.fusing import Rewriting, aten
 from appliance.models.graphs import Graph
 
 
 def rewritten(function, *given):
     """The traced function after the pass, and the names of its products and sums."""
     traced = make_fx(function, tracing_mode="fake")(*given)
-    BiasesApart()(traced.graph)
+    Rewriting(amx=False)(traced.graph)
     traced.graph.lint()
     traced.recompile()
     return traced, [node.target for node in traced.graph.nodes if node.op == "call_function"]
@@ -77,8 +77,8 @@ class Runs:
 
 
 def test_what_is_compiled_for_one_model_serves_no_other(compiler, monkeypatch):
-    same = BiasesApart()
-    monkeypatch.setattr("appliance.models.fusing.BiasesApart", lambda: same)
+    same = Rewriting(amx=False)
+    monkeypatch.setattr("appliance.models.fusing.Rewriting", lambda amx: same)
     torch.manual_seed(0)
     models = nn.Linear(8, 3), nn.Linear(8, 3), nn.Sequential(nn.Linear(8, 5), nn.ReLU())
     x = torch.randn(6, 8)
