@@ -133,8 +133,9 @@ void pack_right(const Matrix& b, int64_t k, int64_t column, uint16_t* out) {
   }
 }
 
-// Asks for the 32 lines of m that the step at (row, column) reads, 128 bytes of each.
-void fetch(const Matrix& m, int64_t row, int64_t column) {
+// Asks for the 32 lines of m that the step at (row, column) reads, 128 bytes of each. GCC drops calls of a function that only
+// prefetches, so it has to be inlined.
+[[gnu::always_inline]] inline void fetch(const Matrix& m, int64_t row, int64_t column) {
   const float* from = m.at + row * m.down + column * m.right;
   const int64_t line = m.right == 1 ? m.down : m.right;
   for (int64_t r = 0; r < BLOCK; ++r) {
