@@ -49,7 +49,7 @@ def _make_known() -> None:
 def _keep_freed_memory() -> None:
     """What this process frees stays with it: glibc would give large buffers back, and each page be cleared anew.
 
-    By then such pages would cost a tenth of an iteration. It holds for the whole process and changes nothing that is seen.
+    Cleared pages were a tenth of an iteration. It holds for the whole process.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
 from appliance.errors import ConfigError
-from appliance.models import token_model
+from appliance.models import amx, fusing, token_model
 from appliance.models.graphs import _compiler_alone, in_one_order, require_compiler
 from appliance.models.policy import Policy
 from appliance.models.precision import Precision
@@ -37,6 +38,18 @@ def with_gradients(policy: Policy, data) -> tuple[list[torch.Tensor], dict[str, 
     for p in policy.trainable().values():
         p.grad = None
     return [logprobs.detach(), values.detach()], gradients
+
+
+def assert_alike(plain: Policy, compiled: Policy, data) -> None:
+    """The numbers, the gradients and the reference's numbers of one batch."""
+    (expected, wanted), (found, got) = with_gradients(plain, data), with_gradients(compiled, data)
+    for theirs, mine in zip(expected, found, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(got[name], gradient, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+    references = (policy.read_reference(*data, temperature=0.8) for policy in (compiled, plain))
+    torch.testing.assert_close(*references, atol=2e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +80,30 @@ def test_the_numbers_and_gradients_are_those_of_the_plain_reading_at_every_lengt
     graphs = []
     for lengths in ((PROMPTS, RESPONSES), OTHER, SHARED):
         data = sequences(*lengths)
-        (expected, wanted), (found, got) = with_gradients(plain, data), with_gradients(compiled, data)
+        assert_alike(plain, compiled, data)
         graphs.append(counters["stats"]["unique_graphs"])
-        for theirs, mine in zip(expected, found, strict=True):
-            torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
-        assert got.keys() == wanted.keys()
-        for name, gradient in wanted.items():
-            torch.testing.assert_close(got[name], gradient, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
-        torch.testing.assert_close(
-            compiled.read_reference(*data, temperature=0.8),
-            plain.read_reference(*data, temperature=0.8),
-            atol=2e-5,
-            rtol=0,
-        )
     assert graphs[1] == graphs[2]  # the second and third lengths went through what the first had made
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_with_products_on_amx_it_says_the_same(
+    train, folder_of, make_policy, sequences, disturb, compiler, monkeypatch
+):
+    if not amx.load():
+        pytest.skip("this CPU, or its compiler, has no AMX")
+    monkeypatch.setattr(amx, "SMALLEST", 4)  # such small models have no wide products
+    monkeypatch.setattr(fusing.Rewriting, "uuid", lambda self: str(uuid4()))  # torch keeps nothing of it
+    taken = []
+    monkeypatch.setattr(fusing, "take_products", lambda graph: (amx.take_products(graph), taken.append(graph)))
+    plain, compiled = (make_policy(folder_of("gpt2"), train) for _ in range(2))
+    compiled.compile()
+    for policy in (plain, compiled):
+        torch.manual_seed(0)
+        disturb(policy)
+    for lengths in ((PROMPTS, RESPONSES), OTHER):
+        assert_alike(plain, compiled, sequences(*lengths))
+    assert all(graph.find_nodes(op="call_function", target=torch.ops.appliance.product.default) for graph in taken)
+    assert len(taken) >= 2  # forward and backward
 
 
 def test_a_rollout_reads_the_same_numbers_as_training(pairs, sequences):
