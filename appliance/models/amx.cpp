@@ -1,4 +1,4 @@
-// fp32 products on AMX, whose tiles multiply bf16 sixteen times as fast as the vector units multiply fp32.
+// fp32 products on AMX, whose tiles multiply bf16 some fifteen times as fast as the vector units multiply fp32.
 //
 // Every number is the sum of three bf16 parts of 8 bits each, which is exact: x = x0 + x1 + x2. Of the nine products of
 // parts the six larger ones are added up in fp32; the three left out are under 2^-26 of the whole. The result is nearer to
