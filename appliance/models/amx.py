@@ -10,8 +10,6 @@ from torch.fx import Graph, Node
 
 SOURCE = Path(__file__).with_name("amx.cpp")
 
-PRODUCT = "torch.ops.appliance.product"
-
 SMALLEST = 128
 """Products that are narrower than this, as those of an adapter, are left to torch."""
 
@@ -20,7 +18,7 @@ SMALLEST = 128
 def load() -> bool:
     """Builds the products and makes torch know them, where the CPU and the compiler can do AMX; says whether they can.
 
-    It takes seconds the first time; torch's compiler keeps what it built.
+    It takes seconds the first time; torch's compiler keeps what it built. Where they can, the process keeps its memory, too.
     """
     from torch._inductor.codecache import CppCodeCache
     from torch._inductor.cpu_vec_isa import VecAMX, pick_vec_isa
@@ -40,7 +38,9 @@ def _make_known() -> None:
     def lower(a: Any, b: Any) -> Any:
         factors = [ir.ExternKernel.realize_input(x) for x in (a, b)]
         layout = ir.FixedLayout(a.get_device(), a.get_dtype(), [a.get_size()[0], b.get_size()[1]])
-        return ir.TensorBox.create(ir.ExternKernelOut(layout, factors, python_kernel_name=f"{PRODUCT}.out"))
+        return ir.TensorBox.create(
+            ir.ExternKernelOut(layout, factors, python_kernel_name="torch.ops.appliance.product.out")
+        )
 
     torch.library.register_fake("appliance::product")(lambda a, b: a.new_empty(a.shape[0], b.shape[1]))
     lowering.register_lowering(torch.ops.appliance.product.default, type_promotion_kind=None)(lower)

@@ -34,7 +34,7 @@ def test_products_are_as_exact_as_torchs(product, sizes, turned):
     torch.manual_seed(0)
     m, k, n = sizes
     a, b = random(m, k, turned=turned[0]), random(k, n, turned=turned[1])
-    assert error(product(a, b), a, b) <= 2 * max(error(a @ b, a, b), 2**-24)  # without one of six parts: 2**-19
+    assert error(product(a, b), a, b) <= 2 * max(error(a @ b, a, b), 2**-24)  # without one of six: 4e-7 to 3e-6
 
 
 def test_factors_of_very_different_size_keep_their_digits(product):
@@ -119,6 +119,7 @@ def test_a_graph_has_it_where_factors_are_wide_and_fp32(product, monkeypatch):
 
 def test_a_graph_is_torchs_own_where_there_is_no_amx(compiler, monkeypatch):
     monkeypatch.setattr(amx, "load", lambda: False)
-    monkeypatch.setattr(amx, "take_products", lambda graph: pytest.fail("there is no AMX"))
+    monkeypatch.setattr("appliance.models.fusing.Rewriting.uuid", lambda self: str(uuid4()))  # torch has not met it
+    monkeypatch.setattr("appliance.models.fusing.take_products", lambda graph: pytest.fail("there is no AMX"))
     x, w = torch.randn(8, 256), torch.randn(256, 256)
     torch.testing.assert_close(Graph(lambda x: x @ w, amx=True)(x), x @ w)
